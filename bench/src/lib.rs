@@ -1,0 +1,1 @@
+//! Measurements: budgets, the simulator driver, the metal.

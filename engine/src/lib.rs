@@ -1,0 +1,4 @@
+//! pgmx: a kernel-bypass engine for PGM, the reliable multicast of RFC 3208.
+
+pub mod time;
+pub mod wire;

@@ -1,0 +1,3 @@
+//! The `pgmx` command.
+
+fn main() {}
