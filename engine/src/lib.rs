@@ -1,4 +1,5 @@
 //! pgmx: a kernel-bypass engine for PGM, the reliable multicast of RFC 3208.
 
+pub mod frame;
 pub mod time;
 pub mod wire;

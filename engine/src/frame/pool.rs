@@ -1,0 +1,396 @@
+//! The frame pool: hands out tokens, takes them back, and can always say where every frame is.
+//!
+//! One thread owns a pool. Loose frames (receive buffers, control packets, repair copies) come and go one by one; a [`Run`] is set
+//! aside for a transmit window and stays there until the window is closed. The *fill reserve* is kept for the link's receive
+//! buffers, so that nobody else can starve reception.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+
+use super::slab::{Layout, Slab, SlabError};
+
+/// Ownership of one frame and the range of it that is in use. Cannot be cloned: giving it away gives the octets away.
+///
+/// Dropping one without [`Pool::put`] loses the frame; [`Pool::census`] shows it.
+#[derive(Debug)]
+#[must_use = "a frame that is dropped is lost: give it to a link or back to its pool"]
+pub struct Frame {
+    pool: u32,
+    index: u32,
+    start: u16,
+    len: u16,
+}
+
+impl Frame {
+    /// Number of the frame in its slab.
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Octets in use.
+    #[inline]
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Whether no octet is in use.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where in its chunk the range in use begins.
+    #[inline]
+    pub fn start(&self) -> u16 {
+        self.start
+    }
+
+    /// Sets the range in use; it is checked against the frame size when the octets are asked for.
+    #[inline]
+    pub fn set_range(&mut self, start: u16, len: u16) {
+        self.start = start;
+        self.len = len;
+    }
+
+    /// Drops `n` octets from the front of the range, as when a header was read.
+    #[inline]
+    pub fn advance(&mut self, n: u16) {
+        assert!(n <= self.len, "a header longer than the frame's range");
+        self.start += n;
+        self.len -= n;
+    }
+}
+
+/// Contiguous frames set aside for one transmit window.
+#[derive(Debug)]
+#[must_use = "a run that is dropped is lost: give it back to its pool"]
+pub struct Run {
+    pub(super) pool: u32,
+    pub(super) base: u32,
+    pub(super) count: u32,
+}
+
+impl Run {
+    /// Number of frames.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+}
+
+/// Where a frame is, as the pool sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the free list, or never used.
+    Free,
+    /// A token for it exists.
+    Out,
+    /// A slot of a window, with the window.
+    Slot,
+    /// A slot of a window, its token with a link: in flight.
+    Lent,
+}
+
+/// Where all frames are. At rest `out` and `lent` are zero and the rest adds up to the total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// Frames of the slab.
+    pub total: u32,
+    /// Free to be taken.
+    pub free: u32,
+    /// Held as loose tokens: in receive rings, held out of order, delivered, in a transmit queue.
+    pub out: u32,
+    /// In windows and at rest there.
+    pub slots: u32,
+    /// In windows and in flight.
+    pub lent: u32,
+}
+
+impl Census {
+    /// Whether every frame is accounted for.
+    pub fn adds_up(&self) -> bool {
+        self.total == self.free + self.out + self.slots + self.lent
+    }
+}
+
+static POOLS: AtomicU32 = AtomicU32::new(1);
+
+/// The pool of one thread.
+#[derive(Debug)]
+pub struct Pool {
+    id: u32,
+    slab: Arc<Slab>,
+    layout: Layout,
+    place: Box<[Place]>,
+    /// Used before and free now; last in, first out, so that warm frames go round.
+    free: Vec<u32>,
+    /// Frames below `fresh` have been handed out at least once; those from `fresh` to `top` never.
+    fresh: u32,
+    /// Frames from `top` on belong, or once belonged, to runs.
+    top: u32,
+    /// Runs that came back.
+    spare_runs: Vec<(u32, u32)>,
+    fill_reserve: u32,
+    lent: u32,
+    out: u32,
+}
+
+impl Pool {
+    /// A pool over anonymous memory.
+    pub fn anonymous(layout: Layout) -> Result<Self, SlabError> {
+        Ok(Self::over(Slab::anonymous(layout)?))
+    }
+
+    /// A pool over the given slab, which becomes its own.
+    pub fn over(slab: Slab) -> Self {
+        let layout = slab.layout();
+        let frames = layout.frames;
+        Self {
+            id: POOLS.fetch_add(1, Ordering::Relaxed),
+            slab: Arc::new(slab),
+            layout,
+            place: vec![Place::Free; frames as usize].into(),
+            free: Vec::with_capacity(frames as usize),
+            fresh: 0,
+            top: frames,
+            spare_runs: Vec::new(),
+            fill_reserve: 0,
+            lent: 0,
+            out: 0,
+        }
+    }
+
+    /// The shape of the frames.
+    #[inline]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    pub(super) fn slab(&self) -> &Arc<Slab> {
+        &self.slab
+    }
+
+    /// Keeps `frames` for [`Pool::take_for_fill`]; everybody else is refused before the reserve is touched.
+    pub fn set_fill_reserve(&mut self, frames: u32) {
+        self.fill_reserve = frames;
+    }
+
+    /// Loose frames that could be taken now, the reserve included.
+    #[inline]
+    pub fn available(&self) -> u32 {
+        self.free.len() as u32 + (self.top - self.fresh)
+    }
+
+    /// Loose frames that [`Pool::take`] would give.
+    #[inline]
+    pub fn spare(&self) -> u32 {
+        self.available().saturating_sub(self.fill_reserve)
+    }
+
+    /// A free frame, for anything but receive buffers; `None` when only the fill reserve is left.
+    #[inline]
+    pub fn take(&mut self) -> Option<Frame> {
+        if self.available() <= self.fill_reserve {
+            return None;
+        }
+        self.take_for_fill()
+    }
+
+    /// A free frame for a link's receive buffers: may use the fill reserve.
+    #[inline]
+    pub fn take_for_fill(&mut self) -> Option<Frame> {
+        let index = if let Some(index) = self.free.pop() {
+            index
+        } else if self.fresh < self.top {
+            self.fresh += 1;
+            self.fresh - 1
+        } else {
+            return None;
+        };
+        self.place[index as usize] = Place::Out;
+        self.out += 1;
+        Some(Frame { pool: self.id, index, start: self.layout.start, len: 0 })
+    }
+
+    /// Takes a frame back: a loose one becomes free, a lent slot goes home to its window.
+    #[inline]
+    pub fn put(&mut self, frame: Frame) {
+        self.own(&frame);
+        let place = &mut self.place[frame.index as usize];
+        match place {
+            Place::Out => {
+                *place = Place::Free;
+                self.out -= 1;
+                self.free.push(frame.index);
+            }
+            Place::Lent => {
+                *place = Place::Slot;
+                self.lent -= 1;
+            }
+            Place::Free | Place::Slot => unreachable!("frame {} came back twice", frame.index),
+        }
+    }
+
+    /// The octets in use.
+    #[inline]
+    pub fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
+        let at = self.locate(frame);
+        // SAFETY: `locate` checked pool and range. The token is the only one for this frame and is borrowed, so that nobody can
+        // write these octets meanwhile; a lent slot is not touched by its window (`Reader` checks).
+        unsafe { core::slice::from_raw_parts(at, frame.len()) }
+    }
+
+    /// The octets in use, to be written.
+    #[inline]
+    pub fn bytes_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
+        let at = self.locate(frame);
+        // SAFETY: as in `bytes`; the token is borrowed mutably, so this is the only reference.
+        unsafe { core::slice::from_raw_parts_mut(at, frame.len()) }
+    }
+
+    /// Sets contiguous frames aside for a window.
+    pub fn take_run(&mut self, count: u32) -> Option<Run> {
+        if count == 0 {
+            return None;
+        }
+        let base = if let Some(at) = self.spare_runs.iter().position(|run| run.1 >= count) {
+            let (base, had) = self.spare_runs.swap_remove(at);
+            if had > count {
+                self.spare_runs.push((base + count, had - count));
+            }
+            base
+        } else if self.top - self.fresh >= count && self.available() - count >= self.fill_reserve {
+            self.top -= count;
+            self.top
+        } else {
+            return None;
+        };
+        self.place[base as usize..(base + count) as usize].fill(Place::Slot);
+        Some(Run { pool: self.id, base, count })
+    }
+
+    /// Takes a run back. Its frames serve later runs.
+    pub fn put_run(&mut self, run: Run) {
+        assert!(run.pool == self.id, "a run of another pool");
+        let places = &mut self.place[run.base as usize..(run.base + run.count) as usize];
+        assert!(places.iter().all(|&place| place == Place::Slot), "a run came back with a frame in flight");
+        places.fill(Place::Free);
+        self.spare_runs.push((run.base, run.count));
+    }
+
+    /// Whether a slot of a run is in flight.
+    #[inline]
+    pub(super) fn is_lent(&self, index: u32) -> bool {
+        self.place[index as usize] == Place::Lent
+    }
+
+    /// Mints the token of a slot at rest.
+    #[inline]
+    pub(super) fn lend(&mut self, index: u32, start: u16, len: u16) -> Frame {
+        assert!(self.place[index as usize] == Place::Slot, "slot {index} lent twice");
+        self.place[index as usize] = Place::Lent;
+        self.lent += 1;
+        Frame { pool: self.id, index, start, len }
+    }
+
+    /// Counts every frame by place: O(frames), for tests, shutdown and debugging.
+    pub fn census(&self) -> Census {
+        let count = |wanted: Place| self.place.iter().filter(|&&place| place == wanted).count() as u32;
+        let census = Census {
+            total: self.layout.frames,
+            free: count(Place::Free),
+            out: count(Place::Out),
+            slots: count(Place::Slot),
+            lent: count(Place::Lent),
+        };
+        assert!(census.out == self.out && census.lent == self.lent, "the pool's books are wrong");
+        let spare_runs: u32 = self.spare_runs.iter().map(|run| run.1).sum();
+        assert!(census.free == self.available() + spare_runs, "the free list and the places disagree");
+        census
+    }
+
+    #[inline]
+    fn own(&self, frame: &Frame) {
+        assert!(frame.pool == self.id, "a frame of another pool");
+    }
+
+    #[inline]
+    fn locate(&self, frame: &Frame) -> *mut u8 {
+        self.own(frame);
+        assert!(u32::from(frame.start) + u32::from(frame.len) <= self.layout.frame_size, "a range beyond its frame");
+        self.slab.octet(frame.index, u32::from(frame.start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(frames: u32) -> Pool {
+        Pool::anonymous(Layout::standard(frames)).expect("a small mapping")
+    }
+
+    #[test]
+    fn every_frame_is_handed_out_once_and_comes_back() {
+        let mut pool = pool(8);
+        let frames: Vec<Frame> = core::iter::from_fn(|| pool.take()).collect();
+        assert_eq!(frames.len(), 8);
+        let mut seen: Vec<u32> = frames.iter().map(Frame::index).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..8).collect::<Vec<_>>());
+        assert_eq!(pool.census().out, 8);
+        for frame in frames {
+            pool.put(frame);
+        }
+        assert_eq!(pool.census(), Census { total: 8, free: 8, out: 0, slots: 0, lent: 0 });
+    }
+
+    #[test]
+    fn the_fill_reserve_is_kept_from_everybody_else() {
+        let mut pool = pool(8);
+        pool.set_fill_reserve(3);
+        let taken: Vec<Frame> = core::iter::from_fn(|| pool.take()).collect();
+        assert_eq!(taken.len(), 5);
+        let filled: Vec<Frame> = core::iter::from_fn(|| pool.take_for_fill()).collect();
+        assert_eq!(filled.len(), 3);
+        assert!(pool.census().adds_up());
+        taken.into_iter().chain(filled).for_each(|frame| pool.put(frame));
+    }
+
+    #[test]
+    fn runs_are_contiguous_leave_the_reserve_and_can_be_used_again() {
+        let mut pool = pool(16);
+        pool.set_fill_reserve(4);
+        assert!(pool.take_run(13).is_none());
+        let run = pool.take_run(8).expect("8 of 16");
+        assert_eq!(pool.census().slots, 8);
+        pool.put_run(run);
+        let run = pool.take_run(4).expect("part of the run that came back");
+        let other = pool.take_run(4).expect("the rest of it");
+        assert_ne!(run.base, other.base);
+        assert!(pool.census().adds_up());
+        pool.put_run(run);
+        pool.put_run(other);
+    }
+
+    #[test]
+    #[should_panic(expected = "a frame of another pool")]
+    fn a_frame_of_another_pool_is_refused() {
+        let (mut one, two) = (pool(1), pool(1));
+        let frame = one.take().expect("fresh");
+        let _ = two.bytes(&frame);
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond its frame")]
+    fn a_range_beyond_the_frame_is_refused() {
+        let mut pool = pool(1);
+        let mut frame = pool.take().expect("fresh");
+        frame.set_range(2000, 100);
+        let _ = pool.bytes(&frame);
+    }
+}

@@ -1,0 +1,155 @@
+//! The memory under the frames: one mapping, cut into chunks of equal size.
+//!
+//! Only `pool` and `window` ask for pointers into it; they know who owns which chunk.
+
+use core::any::Any;
+use core::ptr::NonNull;
+use std::io;
+
+/// The shape of a slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Octets in a chunk: a power of two, 2048 or 4096 behind AF_XDP.
+    pub frame_size: u32,
+    /// Number of chunks.
+    pub frames: u32,
+    /// Where in its chunk a transmitted frame begins. Fixed by the link: AF_XDP fixes it for the whole UMEM.
+    pub start: u16,
+}
+
+impl Layout {
+    /// Room that the kernel keeps for XDP programs at the front of each chunk.
+    pub const XDP_HEADROOM: u16 = 256;
+    /// Frames for an MTU of 1500 with the same shape that AF_XDP uses.
+    pub const fn standard(frames: u32) -> Self {
+        Self { frame_size: 2048, frames, start: Self::XDP_HEADROOM }
+    }
+
+    /// Octets of the whole slab.
+    pub const fn octets(self) -> usize {
+        self.frame_size as usize * self.frames as usize
+    }
+
+    fn check(self) -> Result<(), SlabError> {
+        if !self.frame_size.is_power_of_two() || !(256..=65536).contains(&self.frame_size) {
+            return Err(SlabError::FrameSize(self.frame_size));
+        }
+        if self.frames == 0 || self.frames > 1 << 24 {
+            return Err(SlabError::Frames(self.frames));
+        }
+        if u32::from(self.start) >= self.frame_size {
+            return Err(SlabError::Start { start: self.start, frame_size: self.frame_size });
+        }
+        Ok(())
+    }
+}
+
+/// Why a slab could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SlabError {
+    /// The frame size is not a power of two in range.
+    #[error("frame size {0} refused: it must be a power of two from 256 to 65536")]
+    FrameSize(u32),
+    /// Too many frames or none.
+    #[error("{0} frames refused: 1 to 16777216 are possible")]
+    Frames(u32),
+    /// Frames would begin behind their end.
+    #[error("frame start {start} refused: it must lie inside the frame of {frame_size} octets")]
+    Start {
+        /// The start asked for.
+        start: u16,
+        /// The frame size it does not fit.
+        frame_size: u32,
+    },
+    /// The kernel gave no memory.
+    #[error("mapping {octets} octets of packet memory failed: {error}; use fewer or smaller frames")]
+    Map {
+        /// Size asked for.
+        octets: usize,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+/// The mapping. Shared by a pool and the windows cut from it; freed with the last of them.
+pub struct Slab {
+    base: NonNull<u8>,
+    layout: Layout,
+    /// Keeps foreign memory (a UMEM) alive as long as the slab; `None` when the mapping is ours to unmap.
+    foreign: Option<Box<dyn Any + Send + Sync>>,
+}
+
+// SAFETY: the slab is memory and a shape. Who may touch which octet is decided by frame tokens and window halves, each of which
+// exists once; the slab itself reads and writes nothing.
+unsafe impl Send for Slab {}
+// SAFETY: as above: no access goes through `&Slab` alone.
+unsafe impl Sync for Slab {}
+
+impl Slab {
+    /// Anonymous, zeroed memory of the given shape.
+    pub fn anonymous(layout: Layout) -> Result<Self, SlabError> {
+        layout.check()?;
+        let octets = layout.octets();
+        // SAFETY: a fresh anonymous private mapping; no address is asked for, no descriptor is involved.
+        let base = unsafe {
+            libc::mmap(
+                core::ptr::null_mut(),
+                octets,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        let failed = || SlabError::Map { octets, error: io::Error::last_os_error() };
+        if base == libc::MAP_FAILED {
+            return Err(failed());
+        }
+        let base = NonNull::new(base.cast::<u8>()).ok_or_else(failed)?;
+        Ok(Self { base, layout, foreign: None })
+    }
+
+    /// Memory that somebody else mapped, such as a UMEM.
+    ///
+    /// # Safety
+    /// `base` points at `layout.octets()` initialised octets that stay mapped and unmoved while `owner` lives, and that nobody
+    /// touches but through frames of this slab (the kernel touches those that were handed to it).
+    pub unsafe fn foreign(
+        base: NonNull<u8>,
+        layout: Layout,
+        owner: Box<dyn Any + Send + Sync>,
+    ) -> Result<Self, SlabError> {
+        layout.check()?;
+        Ok(Self { base, layout, foreign: Some(owner) })
+    }
+
+    /// The shape.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Pointer to octet `offset` of chunk `index`. In bounds by the asserts; the caller owns the chunk.
+    #[inline]
+    pub(super) fn octet(&self, index: u32, offset: u32) -> *mut u8 {
+        assert!(index < self.layout.frames && offset <= self.layout.frame_size);
+        let at = index as usize * self.layout.frame_size as usize + offset as usize;
+        // SAFETY: chunk and offset were checked: the result lies inside the mapping or one past its end.
+        unsafe { self.base.as_ptr().add(at) }
+    }
+}
+
+impl Drop for Slab {
+    fn drop(&mut self) {
+        if self.foreign.is_none() {
+            // SAFETY: `base` and the length are those of the mapping made in `anonymous`, and no frame can be in use: pools and
+            // windows hold the slab alive.
+            unsafe { libc::munmap(self.base.as_ptr().cast(), self.layout.octets()) };
+        }
+    }
+}
+
+impl core::fmt::Debug for Slab {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Slab").field("layout", &self.layout).finish_non_exhaustive()
+    }
+}
