@@ -23,6 +23,7 @@ pub mod net;
 mod options;
 mod parse;
 mod reject;
+mod rules;
 mod sqn;
 
 pub use header::{Ack, Data, Flags, HEADER_LEN, Header, Kind, Nak, PacketType, Poll, Polr, Spm};

@@ -17,7 +17,7 @@
 use super::writer::Significance::{Network, Receiver};
 use super::writer::Writer;
 use super::{BuildError, Session};
-use crate::wire::checksum::{self, Sum, update16, update32};
+use crate::wire::checksum::{self, Sum};
 use crate::wire::header::{Flags, PacketType};
 use crate::wire::options::{ENCODED, EncodedFragment, Fragment, OPTION_HEADER_LEN, PgmccData, code};
 use crate::wire::sqn::Sqn;
@@ -273,7 +273,9 @@ pub fn patch_data(packet: &mut [u8], data_type: DataType, trail: Sqn) {
     let new_type = u16::from_be_bytes([data_type as u8, flags.bits()]);
     let old_trail = u32::from_be_bytes([head[20], head[21], head[22], head[23]]);
     // RFC 3208 §8.2, conformance 38: a repair carries the trail of now, not that of the original.
-    let checksum = update32(update16(checksum, old_type, new_type), old_trail, trail.get());
+    // RFC 1624, equation 3, for all three words at once.
+    let without = Sum::ZERO.plus_u16(!checksum).plus_u16(!old_type).plus_u32(!old_trail);
+    let checksum = without.plus_u16(new_type).plus_u32(trail.get()).finish();
     head[4..6].copy_from_slice(&new_type.to_be_bytes());
     head[6..8].copy_from_slice(&checksum.to_be_bytes());
     head[20..24].copy_from_slice(&trail.get().to_be_bytes());
