@@ -35,3 +35,6 @@ pub use options::{
 pub use parse::{Limits, parse};
 pub use reject::{Reject, RejectCounters};
 pub use sqn::Sqn;
+
+#[cfg(test)]
+mod tests;
