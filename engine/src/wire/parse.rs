@@ -143,7 +143,7 @@ fn type_part(packet_type: PacketType, rest: &mut Reader<'_>) -> Result<Kind, Rej
         PacketType::Spm => {
             let (sqn, trail, lead) = (rest.sqn()?, rest.sqn()?, rest.sqn()?);
             let spm = Spm { sqn, trail, lead, path: rest.nla()? };
-            // RFC 3208 §3.3, conformance 37: a window is smaller than half the space, unless there is none.
+            // RFC 3208 §3.3: a window is smaller than half the space, unless there is none.
             if spm.window().is_some_and(|(trail, lead)| lead.next().distance_from(trail) > MAX_WINDOW) {
                 return Err(Reject::WindowTooLarge);
             }
