@@ -28,6 +28,9 @@ pub(super) const END: u8 = 0x80;
 /// `OP_ENCODED`: the bit in the third octet that marks an encoded option of a parity packet.
 pub(super) const ENCODED: u8 = 0x04;
 
+/// The bits that are taken for it: some senders use the one beside.
+pub(super) const ENCODED_SEEN: u8 = ENCODED | 0x08;
+
 /// Codes of the options.
 pub(super) mod code {
     pub(in crate::wire) const LENGTH: u8 = 0x00;
@@ -136,15 +139,16 @@ impl OptionSet {
     /// The octets of one option, header included.
     #[inline]
     fn find(self, packet: &[u8], code: u8) -> Option<&[u8]> {
-        if self.has(code) { self.walk(packet, code) } else { None }
+        if self.has(code) { self.walk(packet, code, 0) } else { None }
     }
 
-    fn walk(self, packet: &[u8], code: u8) -> Option<&[u8]> {
+    /// The first option of this code that has one of these bits of its third octet set; zero bits ask for none.
+    fn walk(self, packet: &[u8], code: u8, bits: u8) -> Option<&[u8]> {
         let mut rest = packet.get(self.start as usize..self.end as usize)?;
         for _ in 0..MAX_OPTIONS {
             let len = *rest.get(1)? as usize;
             let option = rest.get(..len)?;
-            if option.first()? & !END == code {
+            if option.first()? & !END == code && (bits == 0 || option.get(2)? & bits != 0) {
                 return Some(option);
             }
             rest = &rest[len..];
@@ -164,7 +168,7 @@ impl OptionSet {
         if !self.has(code::ENCODED_FRAGMENT) {
             return None;
         }
-        self.walk(packet, code::FRAGMENT)?.get(3..)?.first_chunk().copied().map(EncodedFragment)
+        self.walk(packet, code::FRAGMENT, ENCODED_SEEN)?.get(3..)?.first_chunk().copied().map(EncodedFragment)
     }
 
     /// `OPT_NAK_LIST`: requested sequence numbers beside the one in the header. Empty when there is no list.

@@ -79,7 +79,7 @@ pub fn parse(packet: &[u8], limits: &Limits) -> Result<Header, Reject> {
 
 /// Every packet that is not data without options, and every broken one.
 #[inline(never)]
-fn parse_general(packet: &[u8], limits: Limits) -> Result<Header, Reject> {
+pub(super) fn parse_general(packet: &[u8], limits: Limits) -> Result<Header, Reject> {
     let head = packet.first_chunk::<HEADER_LEN>().ok_or(Reject::TooShort)?;
     let [s0, s1, d0, d1, type_octet, flags, c0, c1, g0, g1, g2, g3, g4, g5, t0, t1] = *head;
 
@@ -252,9 +252,8 @@ fn parse_options(
 fn option_bit(code: u8, reserved: u8, allowed: u32) -> u32 {
     let encoded_fragment = 1 << code::ENCODED_FRAGMENT;
     if code == code::FRAGMENT && allowed & encoded_fragment != 0 {
-        // RFC 3208 §9, conformance 24: F is read in parity packets only, where OPT_FRAGMENT is expected encoded. Some
-        // senders use the bit next to it.
-        let encoded = reserved & (options::ENCODED | 0x08) != 0;
+        // RFC 3208 §9, conformance 24: F is read in parity packets only, where OPT_FRAGMENT is expected encoded.
+        let encoded = reserved & options::ENCODED_SEEN != 0;
         return if encoded { encoded_fragment } else { 0 };
     }
     if code <= code::PGMCC_FEEDBACK { 1 << code } else { 0 }

@@ -124,6 +124,10 @@ fn f_is_read_in_parity_packets_only() {
     let plain = with(&packet, &[(30, 0)]);
     let options = read(&plain).expect("ignored").options;
     assert_eq!((options.fragment(&plain), options.encoded_fragment(&plain)), (None, None));
+    // Nor does it hide the encoded one behind it.
+    let both = inserted(&packet, 24, &[0x01, 4, 0, 0]);
+    let options = read(&both).expect("ignored").options;
+    assert_eq!(options.encoded_fragment(&both), Some(EncodedFragment([0xA5; 13])));
 }
 
 /// conformance 30
@@ -149,6 +153,9 @@ fn an_option_where_it_does_not_belong_is_ignored() {
 fn the_first_of_two_equal_options_counts() {
     let packet = inserted(V3, 24, &[0x03, 8, 0, 0, 0, 0, 0, 77]);
     assert_eq!(read(&packet).expect("twice").options.join(&packet), Some(s(77)));
+    // The second is not looked at: OPT_SYN, then one of a wrong length, then the one of the known packet.
+    let packet = inserted(&inserted(V28, 24, &[0x0D, 5, 0, 0, 0]), 24, &[0x0D, 4, 0, 0]);
+    assert!(read(&packet).expect("three times").options.syn());
 }
 
 /// RFC 3208 §9.1, conformance 23
