@@ -5,29 +5,14 @@
 
 #![forbid(unsafe_code)]
 
-/// Declares the enum together with its table, so that a new rule cannot be forgotten in the counters.
-macro_rules! reject {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $message:literal;)+) => {
-        /// The rule that a packet broke.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-        #[repr(u8)]
-        pub enum Reject {
-            $($(#[doc = $doc])+ #[error($message)] $variant,)+
-        }
+use super::rules::rules;
 
-        impl Reject {
-            /// All rules, in the order of their indices.
-            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+rules! {
+    /// The rule that a packet broke.
+    enum Reject;
+    /// How often each rule was broken.
+    struct RejectCounters;
 
-            /// A short stable name, fit for a counter.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
-            }
-        }
-    };
-}
-
-reject! {
     /// Fewer than 16 octets.
     TooShort = "too_short", "shorter than the 16 octets of a PGM header";
     /// Version bits of the type octet are not zero.
@@ -100,47 +85,6 @@ reject! {
     ParityGroupSize = "parity_group_size", "transmission group size is not a power of two from 2 to 128";
     /// Neither pro-active nor on-demand parity.
     ParityMode = "parity_mode", "parity offered neither pro-active nor on demand";
-}
-
-impl Reject {
-    /// The position in [`Self::ALL`].
-    #[inline]
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// How often each rule was broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RejectCounters([u64; Reject::ALL.len()]);
-
-impl Default for RejectCounters {
-    fn default() -> Self {
-        Self([0; Reject::ALL.len()])
-    }
-}
-
-impl RejectCounters {
-    /// Counts one packet.
-    #[inline]
-    pub fn count(&mut self, reject: Reject) {
-        self.0[reject.index()] += 1;
-    }
-
-    /// Packets refused for this reason.
-    pub fn get(&self, reject: Reject) -> u64 {
-        self.0[reject.index()]
-    }
-
-    /// Packets refused for any reason.
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-
-    /// All reasons with their counts.
-    pub fn iter(&self) -> impl Iterator<Item = (Reject, u64)> + '_ {
-        Reject::ALL.into_iter().zip(self.0)
-    }
 }
 
 #[cfg(test)]

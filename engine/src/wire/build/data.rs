@@ -17,7 +17,7 @@
 use super::writer::Significance::{Network, Receiver};
 use super::writer::Writer;
 use super::{BuildError, Session};
-use crate::wire::checksum::{self, Sum, update16, update32};
+use crate::wire::checksum::{self, Sum};
 use crate::wire::header::{Flags, PacketType};
 use crate::wire::options::{ENCODED, EncodedFragment, Fragment, OPTION_HEADER_LEN, PgmccData, code};
 use crate::wire::sqn::Sqn;
@@ -86,7 +86,8 @@ impl DataOptions {
     /// Octets that the options take, `OPT_LENGTH` included; zero without options.
     #[inline]
     pub const fn len(&self) -> usize {
-        let body = 8 * (self.curr_tgsize.is_some() as usize + self.join.is_some() as usize + self.parity_grp.is_some() as usize)
+        let body = 8
+            * (self.curr_tgsize.is_some() as usize + self.join.is_some() as usize + self.parity_grp.is_some() as usize)
             + 16 * (self.fragment.is_some() as usize + self.encoded_fragment.is_some() as usize)
             + 4 * (self.syn as usize + self.fin as usize)
             + match self.pgmcc_data {
@@ -105,12 +106,16 @@ impl DataOptions {
 
     fn check(&self, content: Content) -> Result<(), BuildError> {
         let stray = match content {
-            Content::Original => {
-                [(self.encoded_fragment.is_some(), "an encoded OPT_FRAGMENT"), (self.parity_grp.is_some(), "OPT_PARITY_GRP"), (false, "")]
-            }
-            Content::Parity | Content::VariableParity => {
-                [(self.fragment.is_some(), "OPT_FRAGMENT"), (self.join.is_some(), "OPT_JOIN"), (self.pgmcc_data.is_some(), "OPT_PGMCC_DATA")]
-            }
+            Content::Original => [
+                (self.encoded_fragment.is_some(), "an encoded OPT_FRAGMENT"),
+                (self.parity_grp.is_some(), "OPT_PARITY_GRP"),
+                (false, ""),
+            ],
+            Content::Parity | Content::VariableParity => [
+                (self.fragment.is_some(), "OPT_FRAGMENT"),
+                (self.join.is_some(), "OPT_JOIN"),
+                (self.pgmcc_data.is_some(), "OPT_PGMCC_DATA"),
+            ],
         };
         let packet = if content == Content::Original { "data packet" } else { "parity packet" };
         match stray.into_iter().find(|(given, _)| *given) {
@@ -273,7 +278,9 @@ pub fn patch_data(packet: &mut [u8], data_type: DataType, trail: Sqn) {
     let new_type = u16::from_be_bytes([data_type as u8, flags.bits()]);
     let old_trail = u32::from_be_bytes([head[20], head[21], head[22], head[23]]);
     // RFC 3208 §8.2, conformance 38: a repair carries the trail of now, not that of the original.
-    let checksum = update32(update16(checksum, old_type, new_type), old_trail, trail.get());
+    // RFC 1624, equation 3, for all three words at once.
+    let without = Sum::ZERO.plus_u16(!checksum).plus_u16(!old_type).plus_u32(!old_trail);
+    let checksum = without.plus_u16(new_type).plus_u32(trail.get()).finish();
     head[4..6].copy_from_slice(&new_type.to_be_bytes());
     head[6..8].copy_from_slice(&checksum.to_be_bytes());
     head[20..24].copy_from_slice(&trail.get().to_be_bytes());
