@@ -301,7 +301,9 @@ fn without_loose_frames_data_still_flows_and_the_rest_follows_when_there_are_som
     bench.run(ms(10));
     assert!(bench.rdata().is_empty() && bench.ncfs().is_empty());
     assert!(bench.source.stats().frames_missing > 0);
-    hoard.into_iter().for_each(|frame| bench.pool.put(frame));
+    for frame in hoard {
+        bench.pool.put(frame);
+    }
     bench.run(ms(1));
     assert_eq!((bench.rdata(), bench.ncfs()), (vec![1000], vec![1000]));
 }
