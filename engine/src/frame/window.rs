@@ -538,9 +538,8 @@ impl Reader {
             // SAFETY: `check` proved that the position is the reader's; its chunk is number `slot` of the run, which lies in the slab,
             // and the range was checked to lie in the chunk. The token was minted just now, and nobody can use it while `each` has
             // the packet: the pool is borrowed here.
-            let packet = unsafe {
-                core::slice::from_raw_parts_mut(chunks.add(slot * frame_size + usize::from(start)), octets)
-            };
+            let packet =
+                unsafe { core::slice::from_raw_parts_mut(chunks.add(slot * frame_size + usize::from(start)), octets) };
             each(position, len, packet, frame);
         }
         positions.end

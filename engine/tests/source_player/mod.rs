@@ -74,7 +74,8 @@ pub(crate) fn play(script: &[u8]) -> u64 {
     let frames = SLOTS + 4 + u32::from(script.octet());
     let mut pool = Pool::anonymous(Layout::standard(frames)).expect("a small mapping");
     let now = Time::from_nanos(1_000_000);
-    let (source, publisher) = Source::new(&config, PATH, SESSION.tsi, &mut pool, now, 1).expect("a valid configuration");
+    let (source, publisher) =
+        Source::new(&config, PATH, SESSION.tsi, &mut pool, now, 1).expect("a valid configuration");
     let watch = Watch { at: now, ..Watch::default() };
     let mut life = Life { source, publisher, pool, now, in_flight: Vec::new(), config, watch, packets: 0 };
     while !script.0.is_empty() {
@@ -89,7 +90,8 @@ fn draw(script: &mut Script<'_>) -> SourceConfig {
     config.window_slots = SLOTS;
     config.initial_sqn = Some(Sqn::new(u32::MAX - 40));
     config.rate = if script.flag() { Rate::OctetsPerSecond(100_000 << script.below(10)) } else { Rate::Max };
-    config.advance = [Advance::Data, Advance::Application, Advance::Time, Advance::Windows][usize::from(script.below(4))];
+    config.advance =
+        [Advance::Data, Advance::Application, Advance::Time, Advance::Windows][usize::from(script.below(4))];
     if matches!(config.advance, Advance::Time | Advance::Windows) {
         config.rate = Rate::OctetsPerSecond(100_000);
         config.window_time = Duration::from_millis(100);
