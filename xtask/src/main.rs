@@ -12,7 +12,7 @@ mod setup;
 mod test;
 
 use args::Args;
-use process::{Cmd, cargo};
+use process::cargo;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -103,12 +103,13 @@ fn demo(root: &Path, words: Vec<String>) -> Result<bool, String> {
     if let Err(why) = setup::ensure_build_packages() {
         println!("setup is not complete ({why}); the demo on the memory link does not need it");
     }
-    let demo: Cmd = cargo(root, &["run", "--release", "-p", "pgmx-tools", "--no-default-features", "--", "demo"]);
+    let demo = cargo(root, &["run", "--release", "-p", "pgmx-tools", "--no-default-features", "--", "demo"]);
     demo.args(words).foreground()
 }
 
 /// The workspace root: the directory above this crate, wherever `cargo xtask` was called from.
 fn root() -> PathBuf {
-    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("xtask"), PathBuf::from);
-    here.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+    // Cargo says where the crate is now; the path it was built in is for those who start the binary itself.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&here).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }

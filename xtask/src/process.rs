@@ -243,6 +243,7 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
 
     fn sh(script: &str) -> Cmd {
         Cmd::new(Path::new("."), "sh", &["-c", script])
@@ -265,6 +266,16 @@ mod tests {
         assert!(ended.status.is_none());
         assert_eq!(ended.verdict(), Err("out of time, killed".into()));
         assert!(!file.exists(), "the grandchild outlived its group");
+    }
+
+    #[test]
+    fn a_group_does_not_outlive_the_xtask_that_started_it() {
+        let mut child = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        let mut guard = Guard::over(child.id()).unwrap();
+        // What the kernel does to the pipe when xtask dies.
+        drop(guard.shell.stdin.take());
+        assert_eq!(child.wait().unwrap().signal(), Some(15));
+        guard.shell.wait().unwrap();
     }
 
     #[test]

@@ -91,9 +91,7 @@ fn install(wanted: &[&Package], tell: bool) -> Result<bool, String> {
         }
         return Ok(true);
     }
-    for step in apt_steps(&missing) {
-        privileged(&step)?;
-    }
+    run_as_root(&apt_steps(&missing))?;
     match missing.iter().find(|name| !is_installed(name)) {
         None => Ok(true),
         Some(name) => Err(format!("apt-get ended well, yet {name} is not installed; run `dpkg --audit`")),
@@ -112,19 +110,27 @@ fn apt_steps(missing: &[&str]) -> [Vec<String>; 2] {
     [step(&["update"]), step(&[&["install", "-y", "--no-install-recommends"], missing].concat())]
 }
 
-/// Runs `words` as root: directly, by sudo, or not at all but with the line to type.
-fn privileged(words: &[String]) -> Result<(), String> {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let cmd = if is_root() {
-        here(words[0], &words[1..])
-    } else if has_command("sudo") {
-        // Without a terminal nobody can type a password: refuse at once instead of waiting for one.
-        let ask: &[&str] = if std::io::stdin().is_terminal() { &[] } else { &["-n"] };
-        here("sudo", &[ask, &words].concat())
+/// Runs the steps as root: directly, by sudo, or not at all but with the lines to type.
+fn run_as_root(steps: &[Vec<String>]) -> Result<(), String> {
+    let sudo: &[&str] = if is_root() {
+        &[]
+    } else if !has_command("sudo") {
+        let lines: Vec<_> = steps.iter().map(|words| words.join(" ")).collect();
+        return Err(format!("needs root and there is no sudo; as root run:\n  {}", lines.join("\n  ")));
+    } else if std::io::stdin().is_terminal() {
+        &["sudo"]
     } else {
-        return Err(format!("needs root and there is no sudo; as root run:\n  {}", words.join(" ")));
+        // Without a terminal nobody can type a password: refuse at once instead of waiting for one.
+        &["sudo", "-n"]
     };
-    if cmd.foreground()? { Ok(()) } else { Err(format!("failed; run it by hand to see why:\n  {cmd}")) }
+    for step in steps {
+        let words: Vec<&str> = sudo.iter().copied().chain(step.iter().map(String::as_str)).collect();
+        let cmd = here(words[0], &words[1..]);
+        if !cmd.foreground()? {
+            return Err(format!("failed; run it by hand to see why:\n  {cmd}"));
+        }
+    }
+    Ok(())
 }
 
 /// On a system without apt the names differ; say what is needed, and refuse only what cannot build.
