@@ -88,7 +88,7 @@ fn with_long(cmd: Cmd, long: bool) -> Cmd {
 }
 
 fn unit(root: &Path, long: bool, filter: Option<&str>) -> Outcome {
-    let cmd = cargo(root, &["test", "--workspace"]).args(FEATURES.map(String::from));
+    let cmd = cargo(root, &["test", "--workspace", "--no-fail-fast"]).args(FEATURES.map(String::from));
     let cmd = cmd.args(filter.map(String::from));
     Outcome::of(&with_long(cmd, long), minutes(if long { 60 } else { 15 }))
 }
