@@ -7,9 +7,11 @@ mod args;
 mod conformance;
 mod fuzz;
 mod lanes;
+mod mutants;
 mod process;
 mod setup;
 mod test;
+mod toml;
 
 use args::Args;
 use process::cargo;
@@ -26,6 +28,7 @@ cargo xtask COMMAND: everything this repository does for itself
   sim [ARGS]                 play seeds on the simulator (--seeds N, --seed S to replay one)
   budget                     instructions per packet, by callgrind; fails above the budget + 10 %
   fuzz [--seconds N]         coverage-guided fuzzing on nightly (--target parse|source|receiver)
+  mutants [--seeds N]        break one rule of docs/mutants.toml at a time; the simulator must notice (--only NAME)
   metal [ARGS]               AF_XDP between two namespaces beside a bare blaster (root)
   conformance [--check]      requirement, code, test or why not yet (--unopen drops `open` where both citations exist)
   help                       this page
@@ -81,6 +84,7 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
             Ok(test::budget(&root))
         }
         "fuzz" => fuzz::run(&root, Args::new(words)),
+        "mutants" => mutants::run(&root, Args::new(words)),
         "metal" => {
             if !setup::is_root() {
                 return Err("makes network namespaces and AF_XDP sockets, which needs root; run it as root".into());

@@ -1,9 +1,9 @@
-//! Reads `docs/conformance.toml`: the subset of TOML that the file uses, and no more.
+//! Reads `docs/conformance.toml`: two tables of arrays, `[[section]]` and `[[requirement]]`.
 //!
-//! Two tables of arrays (`[[section]]`, `[[requirement]]`), basic strings with `\"` and `\\`, integers, comments on
-//! their own line. Anything else is an error with its line, so that a slip in the file never becomes a requirement that
-//! is silently not there.
+//! What does not belong there is an error with its line, so that a slip in the file never becomes a requirement that is
+//! silently not there.
 
+use crate::toml::{Entry, entries};
 use std::fmt;
 
 /// How binding a requirement is, as the table prints it.
@@ -55,33 +55,6 @@ pub(crate) struct Document {
     pub(crate) requirements: Vec<Requirement>,
 }
 
-/// One `[[kind]]` with its keys.
-struct Entry {
-    kind: String,
-    line: usize,
-    keys: Vec<(String, String, usize)>,
-}
-
-impl Entry {
-    fn take(&mut self, key: &str) -> Option<(String, usize)> {
-        let at = self.keys.iter().position(|(k, ..)| k == key)?;
-        let (_, value, line) = self.keys.remove(at);
-        Some((value, line))
-    }
-
-    fn must(&mut self, key: &str) -> Result<String, String> {
-        let line = self.line;
-        self.take(key).map(|(value, _)| value).ok_or(format!("line {line}: [[{}]] has no `{key}`", self.kind))
-    }
-
-    fn finish(self) -> Result<(), String> {
-        match self.keys.first() {
-            None => Ok(()),
-            Some((key, _, line)) => Err(format!("line {line}: [[{}]] knows no `{key}`, or has it twice", self.kind)),
-        }
-    }
-}
-
 pub(crate) fn parse(text: &str) -> Result<Document, String> {
     let mut document = Document { sections: Vec::new(), requirements: Vec::new() };
     for mut entry in entries(text)? {
@@ -131,43 +104,6 @@ fn requirement(entry: &mut Entry) -> Result<Requirement, String> {
         open,
         open_line: open_line.unwrap_or(0),
     })
-}
-
-fn entries(text: &str) -> Result<Vec<Entry>, String> {
-    let mut entries: Vec<Entry> = Vec::new();
-    for (line, at) in text.lines().map(str::trim).zip(1..) {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        if let Some(kind) = line.strip_prefix("[[").and_then(|l| l.strip_suffix("]]")) {
-            entries.push(Entry { kind: kind.into(), line: at, keys: Vec::new() });
-            continue;
-        }
-        let (key, value) = line.split_once('=').ok_or(format!("line {at}: neither `key = value` nor `[[table]]`"))?;
-        let value = value_of(value.trim()).ok_or(format!("line {at}: neither an integer nor a basic string"))?;
-        let entry = entries.last_mut().ok_or(format!("line {at}: a key before the first [[table]]"))?;
-        entry.keys.push((key.trim().into(), value, at));
-    }
-    Ok(entries)
-}
-
-/// A basic string on one line, or an integer.
-fn value_of(value: &str) -> Option<String> {
-    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
-        return Some(value.into());
-    }
-    let mut out = String::new();
-    let mut chars = value.strip_prefix('"')?.chars();
-    loop {
-        match chars.next()? {
-            '"' => return chars.as_str().is_empty().then_some(out),
-            '\\' => match chars.next()? {
-                c @ ('"' | '\\') => out.push(c),
-                _ => return None,
-            },
-            c => out.push(c),
-        }
-    }
 }
 
 #[cfg(test)]
