@@ -186,22 +186,9 @@ impl<T: Packet> Lane<T> {
 
     /// A copy of the packet's octets in a frame of its own.
     fn copy(&mut self, pool: &mut Pool, packet: &mut T) -> Option<Frame> {
-        let Some(mut copy) = pool.take() else {
-            self.counts.no_frame += 1;
-            return None;
-        };
-        let frame = packet.frame();
-        copy.set_range(frame.start(), frame.len() as u16);
-        // The pool lends one frame's octets at a time; chunks travel over the stack.
-        let mut chunk = [0_u8; 256];
-        let mut at = 0;
-        while at < frame.len() {
-            let n = chunk.len().min(frame.len() - at);
-            chunk[..n].copy_from_slice(&pool.bytes(frame)[at..at + n]);
-            pool.bytes_mut(&mut copy)[at..at + n].copy_from_slice(&chunk[..n]);
-            at += n;
-        }
-        Some(copy)
+        let copy = pool.copy(packet.frame());
+        self.counts.no_frame += u64::from(copy.is_none());
+        copy
     }
 
     /// Decides about one packet. Whatever comes of it, now or later, comes out of `ready`.

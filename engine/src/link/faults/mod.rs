@@ -31,6 +31,8 @@ pub struct Faults<L> {
     arrived: RxBatch,
     /// Their fate decided, not taken by the inner link yet.
     leaving: TxBatch,
+    /// The inner link filled the last batch: there may be more, whatever came of those.
+    more: bool,
 }
 
 impl<L: Link> Faults<L> {
@@ -48,6 +50,7 @@ impl<L: Link> Faults<L> {
             send,
             arrived: RxBatch::new(STAGE),
             leaving: TxBatch::new(STAGE),
+            more: false,
         }
     }
 
@@ -96,6 +99,7 @@ impl<L: Link> Link for Faults<L> {
         // Bounded: the inner link is asked once, and everything it gave is looked at once.
         if self.arrived.room() > 0 && into.room() > 0 {
             self.inner.receive(now, pool, &mut self.arrived)?;
+            self.more = self.arrived.room() == 0;
         }
         loop {
             while into.room() > 0 {
@@ -144,7 +148,7 @@ impl<L: Link> Link for Faults<L> {
     }
 
     fn deadline(&self) -> Option<Time> {
-        if !self.arrived.is_empty() || !self.leaving.is_empty() {
+        if self.more || !self.arrived.is_empty() || !self.leaving.is_empty() {
             return Some(Time::ZERO);
         }
         earliest(self.inner.deadline(), earliest(self.receive.deadline(), self.send.deadline()))
