@@ -11,6 +11,7 @@
 pub mod config;
 mod delivery;
 mod rng;
+pub mod source;
 
 pub use delivery::{Delivery, End, Event, LossCause, Place, Sink};
 pub use rng::Rng;

@@ -1,0 +1,234 @@
+//! Data on its way out: new packets in sequence, repairs between them.
+//!
+//! Called by [`Source::transmit`] once NCFs and SPMs are out. The hot path of the sending side is [`Source::send_new`]: one loop, one
+//! header written in front of a payload that stays where the publisher put it, one token handed over. Guards: SQNs leave in order,
+//! nothing leaves beyond the rate, and neither new data nor repairs starve the other.
+
+use super::rate::Class;
+use super::{RETRY_NS, Source};
+use crate::frame::{Apdu, Frame, Outgoing, Pool, TxBatch};
+use crate::time::Time;
+use crate::wire::build::{Content, DATA_HEADER_LEN, DataOptions, DataType, patch_data};
+use crate::wire::{Fragment, checksum};
+
+/// How far new data and repairs may get out of balance, in octets × percent: some large packets' worth.
+const BALANCE_MAX: i64 = 100 * 65_536;
+
+/// What became of the repair that was next.
+enum Repair {
+    /// It left, with this many octets.
+    Left(u32),
+    /// It was none, or has to wait for its slot; there may be another.
+    Passed,
+    /// Nothing of this kind can leave now.
+    Stopped,
+}
+
+impl Source {
+    /// Sends new data and repairs, as many as there is room and rate for.
+    pub(super) fn send_data(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) {
+        let head = if self.spms.opened() && self.finish.sends_data() { self.window.head() } else { self.next };
+        if self.repairs.next_due().is_some_and(|due| due <= now) {
+            self.send_mixed(now, pool, out, head);
+        } else if self.next < head {
+            self.send_new(now, pool, out, head);
+        }
+    }
+
+    /// Repairs are waiting: shares room and rate between them and new data.
+    #[cold]
+    fn send_mixed(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch, head: u64) {
+        let share = i64::from(self.config.repair_share);
+        let mut repairs_stopped = false;
+        // A repair whose slot is in flight, or that the trail has passed, sends nothing: those are bounded apart.
+        let mut passed = 0;
+        while out.room() > 0 {
+            let repair = !repairs_stopped && self.repairs.peek(now).is_some();
+            let new = self.next < head;
+            if !repair {
+                if new {
+                    self.send_new(now, pool, out, head);
+                }
+                return;
+            }
+            // RFC 3208 §5.1.3, conformance 36, 159: weighted sharing; whoever is alone takes all and owes nothing.
+            if !new {
+                self.balance = 0;
+            }
+            if new && self.balance < 0 {
+                let before = self.stats.odata_octets;
+                let next = self.next;
+                self.send_new(now, pool, out, next + 1);
+                if self.next == next {
+                    return;
+                }
+                let octets = (self.stats.odata_octets - before) as i64;
+                self.balance = (self.balance + octets * share).min(BALANCE_MAX);
+                continue;
+            }
+            match self.send_repair(now, pool, out) {
+                Repair::Left(octets) => {
+                    self.balance = (self.balance - i64::from(octets) * (100 - share)).max(-BALANCE_MAX);
+                }
+                Repair::Passed => {
+                    passed += 1;
+                    repairs_stopped = passed >= 256;
+                }
+                Repair::Stopped if self.limiter.repairs_apart() || !self.limiter.is_limited() => repairs_stopped = true,
+                // One rate for both: new data, with its smaller packets, must not take what the repair is waiting for.
+                Repair::Stopped => {
+                    self.data_after = self.repairs_after;
+                    return;
+                }
+            }
+        }
+        self.repairs_after = now;
+        self.data_after = now;
+    }
+
+    /// Sends what was committed, in order, up to the position `end`.
+    #[inline]
+    fn send_new(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch, end: u64) {
+        let first = self.next;
+        // conformance 43: an SPM may be due after so many packets, and then goes before the next of them.
+        let end = end.min(first + (out.room() as u64).min(self.spms.packets_left()));
+        // RFC 3208 §8.2, conformance 38: the trail of this moment.
+        let trail = self.sqn_of(self.window.trail());
+        let limited = self.limiter.is_limited();
+        let mut payload_octets = 0_u64;
+        let mut option_octets = 0_u64;
+        let mut position = first;
+        self.data_after = now;
+        while position < end {
+            let slot = self.window.slot(position);
+            let mut front = DATA_HEADER_LEN as u16;
+            let mut options = None;
+            if slot.apdu.is_some() || position == self.syn_position {
+                let given = self.data_options(position, slot.apdu);
+                front += given.len() as u16;
+                option_octets += given.len() as u64;
+                options = Some(given);
+            }
+            if limited {
+                let octets = self.path.ip_octets(usize::from(front + slot.len), false);
+                if !self.limiter.allows(Class::Sustained, octets) {
+                    self.data_after = self.limiter.ready_at(Class::Sustained, octets);
+                    option_octets -= u64::from(front) - DATA_HEADER_LEN as u64;
+                    break;
+                }
+                self.limiter.sent(Class::Sustained, octets);
+            }
+            // RFC 3208 §5.1.1, conformance 31: numbered as submitted, sent in sequence.
+            let sqn = self.first.plus(position as u32);
+            let Some(bytes) = self.window.packet_mut(pool, position, front) else {
+                debug_assert!(false, "a slot that was never sent is in flight");
+                break;
+            };
+            let (header, payload) = bytes.split_at_mut(usize::from(front));
+            let sum = checksum::sum(payload);
+            match (header.first_chunk_mut(), options) {
+                (Some(header), None) => {
+                    self.template.plain(header, DataType::Odata, Content::Original, sqn, trail, slot.len, sum);
+                }
+                (_, options) => {
+                    let options = options.unwrap_or_default();
+                    let built = self.template.data(
+                        header,
+                        DataType::Odata,
+                        Content::Original,
+                        sqn,
+                        trail,
+                        &options,
+                        slot.len,
+                        sum,
+                    );
+                    debug_assert!(built.is_ok(), "options that do not fit the room left for them");
+                }
+            }
+            let Some(frame) = self.window.lend(pool, position, front) else { break };
+            payload_octets += u64::from(slot.len);
+            position += 1;
+            out.push(Outgoing { frame, to: self.to, router_alert: false });
+        }
+        self.next = position;
+        let packets = position - first;
+        if packets > 0 {
+            self.stats.odata += packets;
+            self.stats.odata_payload += payload_octets;
+            let headers = u64::from(self.path.ip_octets(DATA_HEADER_LEN, false));
+            self.stats.odata_octets += payload_octets + option_octets + packets * headers;
+            self.spms.on_data(now, packets);
+            self.trail.on_sent(now);
+        }
+    }
+
+    #[cold]
+    fn data_options(&self, position: u64, apdu: Option<Apdu>) -> DataOptions {
+        DataOptions {
+            // RFC 3208 §9.2.2, conformance 39: on every fragment and on nothing else.
+            fragment: apdu.map(|apdu| Fragment {
+                first_sqn: self.sqn_of(position - u64::from(apdu.index)),
+                offset: apdu.offset,
+                apdu_len: apdu.len,
+            }),
+            // RFC 3208 §9.6.2, conformance 41: the first packet alone.
+            syn: position == self.syn_position,
+            ..DataOptions::NONE
+        }
+    }
+
+    /// Sends the repair that is due first.
+    fn send_repair(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) -> Repair {
+        let Some(position) = self.repairs.peek(now) else { return Repair::Stopped };
+        if position < self.window.trail() {
+            self.repairs.expire();
+            self.stats.repairs_expired += 1;
+            return Repair::Passed;
+        }
+        if self.window.in_flight(pool, position) {
+            self.repairs.defer(now);
+            self.stats.repairs_deferred += 1;
+            return Repair::Passed;
+        }
+        let slot = self.window.slot(position);
+        let syn = position == self.syn_position;
+        let options = if slot.apdu.is_some() || syn { self.data_options(position, slot.apdu).len() } else { 0 };
+        let front = (DATA_HEADER_LEN + options) as u16;
+        let octets = self.path.ip_octets(usize::from(front + slot.len), self.config.router_alert);
+        if !self.limiter.allows(Class::Repair, octets) {
+            self.repairs_after = self.limiter.ready_at(Class::Repair, octets);
+            return Repair::Stopped;
+        }
+        let Some(frame) = self.repair_frame(pool, position, front) else {
+            self.repairs_after = now.plus(RETRY_NS);
+            return Repair::Stopped;
+        };
+        self.limiter.sent(Class::Repair, octets);
+        // RFC 3208 §4, §5.3, conformance 15, 56: multicast, with Router Alert.
+        out.push(Outgoing { frame, to: self.to, router_alert: self.config.router_alert });
+        let naks = self.repairs.sent(now);
+        self.back_off.on_repair(naks);
+        self.spms.on_data(now, 1);
+        self.stats.rdata += 1;
+        self.stats.rdata_octets += u64::from(octets);
+        Repair::Left(octets)
+    }
+
+    /// The packet as a repair: the very frame where the header form is the same, a copy where Router Alert makes it longer.
+    fn repair_frame(&mut self, pool: &mut Pool, position: u64, front: u16) -> Option<Frame> {
+        // RFC 3208 §8.2, conformance 38: the payload of then, the trail of now.
+        let trail = self.sqn_of(self.window.trail());
+        if !self.config.router_alert || self.path.alert == 0 {
+            let packet = self.window.packet_mut(pool, position, front)?;
+            patch_data(packet, DataType::Rdata, trail);
+            return self.window.lend(pool, position, front);
+        }
+        let mut frame = self.loose(pool)?;
+        let packet = self.window.packet_mut(pool, position, front)?;
+        frame.set_range(frame.start(), packet.len() as u16);
+        let copy = pool.bytes_mut(&mut frame);
+        copy.copy_from_slice(packet);
+        patch_data(copy, DataType::Rdata, trail);
+        Some(frame)
+    }
+}

@@ -1,0 +1,164 @@
+//! The application's half of a source: claim, write in place, commit.
+//!
+//! Called by the publishing thread only. Guards: what is claimed belongs to the publisher until it is committed, and a publisher
+//! that cannot go on leaves word how far the trail must move (the advance-with-data rule needs to know).
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
+use crossbeam::utils::CachePadded;
+
+use crate::frame::{Claim, ClaimApdu, ClaimError, Writer};
+use crate::wire::{Sqn, Tsi};
+
+/// What the two halves tell each other beside the window itself. All of it is written by the publisher.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// The position that the publisher wants to claim up to and could not; it never goes back.
+    wanted: CachePadded<AtomicU64>,
+    /// The trail that the application asks for.
+    released: CachePadded<AtomicU64>,
+}
+
+impl Notes {
+    /// The end of the claim that last failed for lack of room.
+    pub(super) fn wanted(&self) -> u64 {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// The position in front of which the application needs nothing any more.
+    pub(super) fn released(&self) -> u64 {
+        self.released.load(Ordering::Relaxed)
+    }
+}
+
+/// Publishes into one session. May live on any one thread.
+///
+/// ```
+/// # use core::net::{IpAddr, Ipv4Addr};
+/// # use pgmx::frame::{Layout, PathFacts, Pool, TxBatch};
+/// # use pgmx::protocol::source::{Source, SourceConfig};
+/// # use pgmx::time::Time;
+/// # use pgmx::wire::Tsi;
+/// # let mut config = SourceConfig::new(IpAddr::from([239, 192, 0, 1]), 7500);
+/// # config.window_slots = 64;
+/// # let nla = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+/// # let path = PathFacts { nla, mtu: 1500, front: 42, alert: 4, ip_header: 20 };
+/// # let mut pool = Pool::anonymous(Layout::standard(128))?;
+/// let (mut source, mut publisher) = Source::new(&config, path, Tsi::default(), &mut pool, Time::ZERO, 7)?;
+/// let sqn = publisher.publish(b"forty-two")?;
+///
+/// let mut claim = publisher.claim(4)?;
+/// claim.copy_from_slice(b"more");
+/// claim.commit();
+/// # assert_eq!(publisher.next_sqn(), sqn.plus(2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Publisher {
+    writer: Writer,
+    notes: Arc<Notes>,
+    tsi: Tsi,
+    first: Sqn,
+    apdu_max: usize,
+}
+
+impl Publisher {
+    pub(super) fn new(writer: Writer, notes: Arc<Notes>, tsi: Tsi, first: Sqn, apdu_max: usize) -> Self {
+        Self { writer, notes, tsi, first, apdu_max }
+    }
+
+    /// The session.
+    pub fn tsi(&self) -> Tsi {
+        self.tsi
+    }
+
+    /// The sequence number of the packet at a position, as commits return them.
+    #[inline]
+    pub fn sqn_of(&self, position: u64) -> Sqn {
+        self.first.plus(position as u32)
+    }
+
+    /// The sequence number that the next commit will take.
+    pub fn next_sqn(&self) -> Sqn {
+        self.sqn_of(self.writer.position())
+    }
+
+    /// Slots that could be claimed now.
+    pub fn free(&mut self) -> u64 {
+        self.writer.free()
+    }
+
+    /// The longest message that [`Publisher::claim`] takes for the next packet.
+    pub fn claim_max(&self) -> usize {
+        usize::from(self.writer.layout().payload_max(self.writer.position(), false))
+    }
+
+    /// Whether the session was closed.
+    pub fn is_closed(&self) -> bool {
+        self.writer.is_closed()
+    }
+
+    /// Claims the next slot for a message of `len` octets that fits one packet.
+    #[inline]
+    pub fn claim(&mut self, len: usize) -> Result<Claim<'_>, ClaimError> {
+        let wanted = self.writer.position() + 1;
+        let notes = &self.notes;
+        self.writer.claim(len).inspect_err(|error| starve(notes, *error, wanted))
+    }
+
+    /// Claims the run of slots that a message of `len` octets needs, whatever its size.
+    pub fn claim_apdu(&mut self, len: usize) -> Result<ClaimApdu<'_>, ClaimError> {
+        if len > self.apdu_max {
+            return Err(ClaimError::TooLong { len, max: self.apdu_max });
+        }
+        let position = self.writer.position();
+        let layout = self.writer.layout();
+        // Fragments at their shortest, so that the note asks for enough slots; whether the claim is possible the writer knows.
+        let each = usize::from(layout.payload_max(0, true));
+        let wanted = position + (len.div_ceil(each) as u64).clamp(1, self.writer.capacity());
+        let notes = &self.notes;
+        self.writer.claim_apdu(len).inspect_err(|error| starve(notes, *error, wanted))
+    }
+
+    /// Publishes a message of any size by copying it. Returns the sequence number of its first packet.
+    #[inline]
+    pub fn publish(&mut self, message: &[u8]) -> Result<Sqn, ClaimError> {
+        if message.len() > self.claim_max() {
+            return self.publish_fragments(message);
+        }
+        let mut claim = self.claim(message.len())?;
+        claim.copy_from_slice(message);
+        let position = claim.commit();
+        Ok(self.sqn_of(position))
+    }
+
+    #[cold]
+    fn publish_fragments(&mut self, mut message: &[u8]) -> Result<Sqn, ClaimError> {
+        let mut claim = self.claim_apdu(message.len())?;
+        for n in 0..claim.chunks() {
+            let chunk = claim.chunk(n);
+            let (now, later) = message.split_at(chunk.len());
+            chunk.copy_from_slice(now);
+            message = later;
+        }
+        let position = claim.commit();
+        Ok(self.sqn_of(position))
+    }
+
+    /// Says that nothing before `sqn` has to be kept for repair. Counts where the window advances by application control.
+    pub fn advance_trail(&mut self, sqn: Sqn) {
+        // Counted back from the head, which is less than 2^31 ahead of anything that can be kept.
+        let back = self.next_sqn().distance_from(sqn);
+        if u64::from(back) <= self.writer.capacity() {
+            let position = self.writer.position().saturating_sub(u64::from(back));
+            self.notes.released.fetch_max(position, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cold]
+fn starve(notes: &Notes, error: ClaimError, wanted: u64) {
+    if error == ClaimError::Full {
+        notes.wanted.store(wanted, Ordering::Relaxed);
+    }
+}

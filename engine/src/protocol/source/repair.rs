@@ -1,0 +1,243 @@
+//! What is asked for: per slot, what was done about it and when; and the queue of repairs that wait.
+//!
+//! Called by `nak` (requests come in) and `data` (repairs go out). The state is a side table indexed by slot, valid for one position
+//! at a time; the queue is a heap ordered by due time, then age. Guards: a position is queued at most once, the queue is bounded by
+//! the window and never allocates, and a storm of NAKs for one SQN cannot make NCFs or RDATA leave faster than the profile's limits.
+
+use core::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::config::{RepairDelay, SourceConfig};
+use crate::time::{Time, nanos};
+
+/// No second look at a slot in flight sooner than this. Completions take microseconds; asking much faster only burns cycles.
+const IN_FLIGHT_RETRY_NS: u64 = 10_000;
+/// The shortest distance at which NAKs for one SQN count as repeated; shorter ones are copies made by the network.
+const REPEAT_FLOOR_NS: u64 = 20_000;
+
+/// What is known about the requests for one slot.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// The position this is about; anything else in the slot is of the past.
+    position: u64,
+    /// No NCF sooner.
+    ncf_after: Time,
+    /// When the last repair left; `None` before the first.
+    repaired: Option<Time>,
+    last_nak: Time,
+    /// Who sent it, shortened.
+    last_from: u32,
+    /// No repair sooner than this after the last one.
+    hold_ns: u32,
+    /// NAKs of this loss.
+    naks: u16,
+    queued: bool,
+}
+
+const NOTHING: Slot = Slot {
+    position: u64::MAX,
+    ncf_after: Time::ZERO,
+    repaired: None,
+    last_nak: Time::ZERO,
+    last_from: 0,
+    hold_ns: 0,
+    naks: 0,
+    queued: false,
+};
+
+/// What a NAK for one position led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// NAKs for this loss so far, this one included.
+    pub(super) naks: u16,
+    /// Whether it put a repair into the queue.
+    pub(super) queued: bool,
+}
+
+/// Side table and queue.
+#[derive(Debug)]
+pub(super) struct Repairs {
+    slots: Box<[Slot]>,
+    mask: u64,
+    queue: BinaryHeap<Reverse<(Time, u64)>>,
+    bound: usize,
+    delay: RepairDelay,
+    delay_ns: u64,
+    ncf_repeat_ns: u64,
+    /// First hold-off after a repair.
+    base_ns: u64,
+    start_ns: u64,
+    hold_max_ns: u64,
+    adaptive: bool,
+}
+
+impl Repairs {
+    pub(super) fn new(config: &SourceConfig) -> Self {
+        let slots = config.window_slots as usize;
+        // Each slot once, and as many again that the trail has passed meanwhile, so that weeding them out pays for itself.
+        let bound = 2 * slots;
+        let start_ns = nanos(config.rdata_repeat);
+        Self {
+            slots: vec![NOTHING; slots].into(),
+            mask: slots as u64 - 1,
+            queue: BinaryHeap::with_capacity(bound),
+            bound,
+            delay: config.repair_delay,
+            delay_ns: if let RepairDelay::Fixed(delay) = config.repair_delay { nanos(delay) } else { 0 },
+            ncf_repeat_ns: nanos(config.ncf_repeat),
+            base_ns: start_ns,
+            start_ns,
+            hold_max_ns: nanos(config.rdata_repeat_max),
+            adaptive: config.rdata_repeat_adaptive,
+        }
+    }
+
+    #[inline]
+    fn slot(&self, position: u64) -> Option<&Slot> {
+        let slot = &self.slots[(position & self.mask) as usize];
+        (slot.position == position).then_some(slot)
+    }
+
+    #[inline]
+    fn slot_mut(&mut self, position: u64) -> &mut Slot {
+        let slot = &mut self.slots[(position & self.mask) as usize];
+        if slot.position != position {
+            *slot = Slot { position, ..NOTHING };
+        }
+        slot
+    }
+
+    /// Whether a repair of `position` waits.
+    #[inline]
+    pub(super) fn is_queued(&self, position: u64) -> bool {
+        self.slot(position).is_some_and(|slot| slot.queued)
+    }
+
+    /// Whether an NCF for `position` may leave.
+    pub(super) fn may_confirm(&self, now: Time, position: u64) -> bool {
+        self.slot(position).is_none_or(|slot| now >= slot.ncf_after)
+    }
+
+    /// An NCF for `position` leaves.
+    pub(super) fn confirmed(&mut self, now: Time, position: u64) {
+        // RFC 3208 §5.2, conformance 59: further NCFs for identical NAKs are limited in rate.
+        let after = now.plus(self.ncf_repeat_ns);
+        self.slot_mut(position).ncf_after = after;
+    }
+
+    /// A NAK for `position`, which lies in the window `trail ..= last`.
+    pub(super) fn on_nak(&mut self, now: Time, position: u64, from: u32, trail: u64, last: u64) -> Asked {
+        let (base, most) = (self.base_ns, self.hold_max_ns);
+        let slot = self.slot_mut(position);
+        let hold = u64::from(slot.hold_ns);
+        // A loss is over when nobody asks for as long again as the repair is held off.
+        let over = slot.repaired.is_some_and(|at| !slot.queued && now.since(at) >= 2 * hold.max(base));
+        if over {
+            slot.naks = 0;
+            slot.hold_ns = 0;
+        }
+        let distance = now.since(slot.last_nak);
+        let repeated = slot.naks > 0 && slot.last_from == from && distance >= REPEAT_FLOOR_NS;
+        slot.naks = slot.naks.saturating_add(1);
+        slot.last_nak = now;
+        slot.last_from = from;
+        let naks = slot.naks;
+
+        let queued = slot.queued;
+        let (repaired, hold) = (slot.repaired, u64::from(slot.hold_ns));
+        self.adapt(naks, repeated.then_some(distance));
+        // conformance 62: a repair that waits already serves this NAK too.
+        if queued {
+            return Asked { naks, queued: false };
+        }
+        let mut due = now.plus(self.delay_ns(position, trail, last));
+        if let Some(at) = repaired {
+            // RFC 3208 §5.2, conformance 59: this NAK crossed the repair on its way; whoever lost that one will ask again.
+            if now.since(at) < base && most > 0 {
+                return Asked { naks, queued: false };
+            }
+            due = due.max(at.plus(hold));
+        }
+        self.slot_mut(position).queued = true;
+        self.push(due, position, trail);
+        Asked { naks, queued: true }
+    }
+
+    /// Follows the distance at which one receiver repeats its NAKs: whatever comes sooner is a duplicate.
+    fn adapt(&mut self, naks: u16, distance: Option<u64>) {
+        if !self.adaptive {
+            return;
+        }
+        if let Some(distance) = distance {
+            self.base_ns = self.base_ns.min(distance.max(REPEAT_FLOOR_NS));
+        } else if naks == 1 {
+            // Creeps back, so that one odd measurement does not rule for ever.
+            self.base_ns = (self.base_ns + (self.base_ns >> 8)).min(self.start_ns);
+        }
+    }
+
+    fn delay_ns(&self, position: u64, trail: u64, last: u64) -> u64 {
+        // RFC 3208 §5.3, conformance 60: as configured.
+        match self.delay {
+            RepairDelay::None | RepairDelay::Fixed(_) => self.delay_ns,
+            RepairDelay::Windows => (position - trail) * 60_000_000 / (last - trail + 1),
+        }
+    }
+
+    fn push(&mut self, due: Time, position: u64, trail: u64) {
+        if self.queue.len() == self.bound {
+            self.queue.retain(|Reverse((_, position))| *position >= trail);
+        }
+        debug_assert!(self.queue.len() < self.bound);
+        self.queue.push(Reverse((due, position)));
+    }
+
+    /// When the next repair is due.
+    #[inline]
+    pub(super) fn next_due(&self) -> Option<Time> {
+        self.queue.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// Repairs that wait, those that the trail has passed included.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The repair to send now. It stays queued until [`Repairs::sent`] or [`Repairs::defer`].
+    pub(super) fn peek(&self, now: Time) -> Option<u64> {
+        self.queue.peek().filter(|Reverse((due, _))| *due <= now).map(|Reverse((_, position))| *position)
+    }
+
+    /// The trail has passed the repair that [`Repairs::peek`] showed.
+    pub(super) fn expire(&mut self) {
+        self.queue.pop();
+    }
+
+    /// The repair that [`Repairs::peek`] showed has to wait for its slot to come back.
+    pub(super) fn defer(&mut self, now: Time) {
+        if let Some(mut top) = self.queue.peek_mut() {
+            top.0.0 = now.plus(IN_FLIGHT_RETRY_NS);
+        }
+    }
+
+    /// The repair that [`Repairs::peek`] showed left. Returns how many NAKs had asked for it.
+    pub(super) fn sent(&mut self, now: Time) -> u16 {
+        let Some(Reverse((_, position))) = self.queue.pop() else { return 0 };
+        let (base, most) = (self.base_ns, self.hold_max_ns);
+        let slot = self.slot_mut(position);
+        // conformance 59: the hold-off doubles as long as NAKs for this SQN go on.
+        let hold = if slot.hold_ns == 0 { base } else { 2 * u64::from(slot.hold_ns) };
+        slot.hold_ns = hold.min(most) as u32;
+        slot.repaired = Some(now);
+        slot.queued = false;
+        slot.naks
+    }
+
+    /// Forgets all that wait: the session no longer answers.
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        for slot in &mut self.slots {
+            slot.queued = false;
+        }
+    }
+}

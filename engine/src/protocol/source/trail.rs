@@ -1,0 +1,223 @@
+//! When the trailing edge moves: the four rules of RFC 3208 §16.
+//!
+//! Called by the source: [`Trail::on_sent`] after data left, [`Trail::on_nak`] for a NAK in the window, [`Trail::target`] to learn
+//! where the trail should be. It says where the trail *should* go; the source moves it there, as far as slots in flight allow.
+//! Guards: the trail never passes what was not sent yet, and only the chosen rule moves it.
+//!
+//! ```text
+//!      trail        TXW_INC                                           next to send
+//!        |-- increment --|                                                 |
+//!        [ ............. | ............................................... )        window: `slots` long
+//! ```
+
+use std::collections::VecDeque;
+
+use super::config::{Advance, SourceConfig};
+use crate::time::{Time, earliest, nanos};
+
+/// What the rules look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    /// The trail.
+    pub(super) trail: u64,
+    /// The position that will be sent next.
+    pub(super) next: u64,
+    /// The position that will be committed next.
+    pub(super) head: u64,
+    /// End of the claim that last failed.
+    pub(super) wanted: u64,
+    /// Trail that the application asked for.
+    pub(super) released: u64,
+    /// Repairs sent so far.
+    pub(super) repairs: u64,
+}
+
+/// Data that leaves the window together.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    leaves_at: Time,
+    end: u64,
+}
+
+/// The rule with its timers.
+#[derive(Debug)]
+pub(super) struct Trail {
+    rule: Advance,
+    target: u64,
+    slots: u64,
+    /// Slots in the increment window.
+    increment: u64,
+    // Advance with data.
+    /// `TXW_ADV_IVL`, in data packets sent.
+    interval: u64,
+    /// The position whose sending starts `TXW_ADV_IVL_TMR`: what is free then is one increment.
+    starts_at: u64,
+    /// Set by a NAK that restarted the timer: it expires when `next` + repairs reach this.
+    restarted: Option<u64>,
+    held_since: Option<Time>,
+    last_nak: Time,
+    max_hold_ns: u64,
+    hold_quiet_ns: u64,
+    holds: u64,
+    holds_broken: u64,
+    // Advance with time.
+    window_ns: u64,
+    step_ns: u64,
+    segment_began: Option<Time>,
+    segments: VecDeque<Segment>,
+    segments_max: usize,
+}
+
+impl Trail {
+    pub(super) fn new(config: &SourceConfig) -> Self {
+        let slots = u64::from(config.window_slots);
+        let percent = u64::from(config.advance_percent);
+        let increment = (slots * percent / 100).max(1);
+        // Inside (0, TXW_ADV_SECS), and short enough that without NAKs the trail moves before the window is full.
+        let interval = (increment / 2).max(1);
+        let window_ns = nanos(config.window_time);
+        let segments_max = 100 / usize::from(config.advance_percent) + 3;
+        Self {
+            rule: config.advance,
+            target: 0,
+            slots,
+            increment,
+            interval,
+            starts_at: slots - increment,
+            restarted: None,
+            held_since: None,
+            last_nak: Time::ZERO,
+            max_hold_ns: nanos(config.max_hold),
+            hold_quiet_ns: nanos(config.hold_quiet),
+            holds: 0,
+            holds_broken: 0,
+            window_ns,
+            step_ns: (window_ns / 100 * percent).max(1),
+            segment_began: None,
+            segments: VecDeque::with_capacity(segments_max),
+            segments_max,
+        }
+    }
+
+    /// Times that a NAK held the trail, and times that the hold was broken.
+    pub(super) fn holds(&self) -> (u64, u64) {
+        (self.holds, self.holds_broken)
+    }
+
+    /// Whether the trail may not pass repairs that wait.
+    pub(super) fn waits_for_repairs(&self) -> bool {
+        self.rule == Advance::Windows
+    }
+
+    /// Whether an idle source drops its data in the course of time.
+    fn by_time(&self) -> bool {
+        matches!(self.rule, Advance::Time | Advance::Windows)
+    }
+
+    /// The application moves the trail up to `position`.
+    pub(super) fn release(&mut self, position: u64, next: u64) {
+        // conformance 66: by application control alone, and never beyond what was sent.
+        if self.rule == Advance::Application {
+            self.target = self.target.max(position.min(next));
+        }
+    }
+
+    /// New data was sent at `now`.
+    #[inline]
+    pub(super) fn on_sent(&mut self, now: Time) {
+        if self.segment_began.is_none() && self.by_time() {
+            self.segment_began = Some(now);
+        }
+    }
+
+    /// A NAK for a packet in the window.
+    pub(super) fn on_nak(&mut self, now: Time, position: u64, view: &View) {
+        // RFC 3208 §16.2, conformance 64: while TXW_ADV_IVL_TMR runs, a NAK in the increment window restarts it.
+        let running = self.target <= view.trail && (view.next >= self.starts_at || self.is_full(view));
+        if self.rule == Advance::Data && running && position < view.trail + self.increment {
+            self.restarted = Some(view.next + view.repairs + self.interval);
+            self.last_nak = now;
+            if self.held_since.is_none() {
+                self.held_since = Some(now);
+                self.holds += 1;
+            }
+        }
+    }
+
+    /// Whether the publisher has no room and everything is sent, so that no more data can drive the timer.
+    fn is_full(&self, view: &View) -> bool {
+        view.wanted > view.trail + self.slots && view.next == view.head
+    }
+
+    /// Where the trail should be.
+    pub(super) fn target(&mut self, now: Time, view: &View) -> u64 {
+        match self.rule {
+            Advance::Data => self.by_data(now, view),
+            Advance::Time | Advance::Windows => self.tick(now, view.next),
+            Advance::Application => self.release(view.released, view.next),
+        }
+        self.target
+    }
+
+    fn by_data(&mut self, now: Time, view: &View) {
+        if self.target > view.trail {
+            return;
+        }
+        // RFC 3208 §16.2: the timer counts data sent, not time. When nothing more can be sent it would stand still for ever: then
+        // silence counts, and in the end the longest hold.
+        let expired = match self.restarted {
+            None => view.next >= self.starts_at + self.interval,
+            Some(at) => view.next + view.repairs >= at,
+        };
+        let expired = expired || (self.is_full(view) && now >= self.quiet_at());
+        let overdue = !expired && self.broken_at().is_some_and(|at| now >= at);
+        if expired || overdue {
+            self.holds_broken += u64::from(overdue);
+            self.target = (view.trail + self.increment).min(view.next);
+            self.starts_at = self.target + self.slots - self.increment;
+            self.restarted = None;
+            self.held_since = None;
+        }
+    }
+
+    fn quiet_at(&self) -> Time {
+        if self.held_since.is_some() { self.last_nak.plus(self.hold_quiet_ns) } else { Time::ZERO }
+    }
+
+    fn broken_at(&self) -> Option<Time> {
+        self.held_since.map(|since| since.plus(self.max_hold_ns))
+    }
+
+    fn tick(&mut self, now: Time, next: u64) {
+        if let Some(began) = self.segment_began.filter(|began| now.since(*began) >= self.step_ns) {
+            self.segment_began = None;
+            // RFC 3208 §16.3: TXW_SECS of data at the most, in steps of TXW_ADV_SECS: the segment goes when its oldest is due.
+            let segment = Segment { leaves_at: began.plus(self.window_ns), end: next };
+            if self.segments.len() < self.segments_max {
+                self.segments.push_back(segment);
+            } else if let Some(last) = self.segments.back_mut() {
+                *last = segment;
+            }
+        }
+        while let Some(oldest) = self.segments.front().copied().filter(|oldest| now >= oldest.leaves_at) {
+            self.target = oldest.end;
+            self.segments.pop_front();
+        }
+    }
+
+    /// When [`Trail::target`] must be asked again.
+    pub(super) fn deadline(&self, view: &View) -> Option<Time> {
+        match self.rule {
+            Advance::Application => None,
+            Advance::Data if self.target > view.trail => None,
+            Advance::Data => {
+                let quiet = (self.is_full(view) && view.next > view.trail).then(|| self.quiet_at());
+                earliest(quiet, self.broken_at())
+            }
+            Advance::Time | Advance::Windows => {
+                let step = self.segment_began.map(|began| began.plus(self.step_ns));
+                earliest(step, self.segments.front().map(|oldest| oldest.leaves_at))
+            }
+        }
+    }
+}
