@@ -2,5 +2,6 @@
 
 pub mod frame;
 pub mod link;
+pub mod protocol;
 pub mod time;
 pub mod wire;

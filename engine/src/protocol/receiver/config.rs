@@ -248,52 +248,51 @@ impl ReceiverConfig {
 
     /// Refuses what cannot work, naming the field, the value and what would do.
     pub fn check(&self, path: &PathFacts) -> Result<(), ConfigError> {
-        let unless = ConfigError::unless;
-        unless(self.group.is_multicast(), "group", self.group, "a multicast address")?;
-        unless(
+        ConfigError::unless(self.group.is_multicast(), "group", self.group, "a multicast address")?;
+        ConfigError::unless(
             self.group.is_ipv4() == path.nla.is_ipv4(),
             "group",
             self.group,
             format_args!("the address family of the interface's {}", path.nla),
         )?;
-        unless(self.data_port != 0, "data_port", self.data_port, "1 to 65535")?;
+        ConfigError::unless(self.data_port != 0, "data_port", self.data_port, "1 to 65535")?;
         for source in &self.sources {
             let unicast = !source.is_multicast() && !source.is_unspecified();
             let good = unicast && source.is_ipv4() == self.group.is_ipv4();
-            unless(good, "sources", source, "unicast addresses of the group's family")?;
+            ConfigError::unless(good, "sources", source, "unicast addresses of the group's family")?;
         }
         let slots = self.window_slots.is_power_of_two() && (64..=1 << 22).contains(&self.window_slots);
-        unless(slots, "window_slots", self.window_slots, "a power of two from 64 to 4194304")?;
-        unless((1..=1 << 22).contains(&self.held_max), "held_max", self.held_max, "1 to 4194304")?;
-        unless((1..=4096).contains(&self.sessions_max), "sessions_max", self.sessions_max, "1 to 4096")?;
-        unless(self.max_apdu > 0, "max_apdu", self.max_apdu, "1 octet or more")?;
+        ConfigError::unless(slots, "window_slots", self.window_slots, "a power of two from 64 to 4194304")?;
+        ConfigError::unless((1..=1 << 22).contains(&self.held_max), "held_max", self.held_max, "1 to 4194304")?;
+        ConfigError::unless((1..=4096).contains(&self.sessions_max), "sessions_max", self.sessions_max, "1 to 4096")?;
+        ConfigError::unless(self.max_apdu > 0, "max_apdu", self.max_apdu, "1 octet or more")?;
         let expiry = self.expiry >= ms(1) && self.expiry <= Duration::from_secs(86_400);
-        unless(expiry, "expiry", self.expiry, "1 ms to 1 day")?;
-        unless(self.reorder_packets <= 1000, "reorder_packets", self.reorder_packets, "0 to 1000")?;
-        unless(self.reorder_time <= LONGEST, "reorder_time", self.reorder_time, "at most 600 s")?;
+        ConfigError::unless(expiry, "expiry", self.expiry, "1 ms to 1 day")?;
+        ConfigError::unless(self.reorder_packets <= 1000, "reorder_packets", self.reorder_packets, "0 to 1000")?;
+        ConfigError::unless(self.reorder_time <= LONGEST, "reorder_time", self.reorder_time, "at most 600 s")?;
         self.nak_bo_ivl.check("nak_bo_ivl")?;
         self.nak_rpt_ivl.check("nak_rpt_ivl")?;
         self.nak_rdata_ivl.check("nak_rdata_ivl")?;
-        unless(
+        ConfigError::unless(
             self.nak_bo_least <= self.nak_bo_ivl.longest(),
             "nak_bo_least",
             self.nak_bo_least,
             format_args!("at most nak_bo_ivl, {:?}", self.nak_bo_ivl.longest()),
         )?;
-        unless(
+        ConfigError::unless(
             self.nak_bo_min <= self.nak_bo_max,
             "nak_bo_min",
             self.nak_bo_min,
             format_args!("at most nak_bo_max, {:?}", self.nak_bo_max),
         )?;
-        unless(self.nak_bo_max <= NAK_BO_LIMIT, "nak_bo_max", self.nak_bo_max, "at most 10 s")?;
-        unless(self.nak_ncf_retries <= 250, "nak_ncf_retries", self.nak_ncf_retries, "0 to 250")?;
-        unless(self.nak_data_retries <= 250, "nak_data_retries", self.nak_data_retries, "0 to 250")?;
-        unless((1..=NAK_SQNS).contains(&self.nak_sqns_max), "nak_sqns_max", self.nak_sqns_max, "1 to 63")?;
+        ConfigError::unless(self.nak_bo_max <= NAK_BO_LIMIT, "nak_bo_max", self.nak_bo_max, "at most 10 s")?;
+        ConfigError::unless(self.nak_ncf_retries <= 250, "nak_ncf_retries", self.nak_ncf_retries, "0 to 250")?;
+        ConfigError::unless(self.nak_data_retries <= 250, "nak_data_retries", self.nak_data_retries, "0 to 250")?;
+        ConfigError::unless((1..=NAK_SQNS).contains(&self.nak_sqns_max), "nak_sqns_max", self.nak_sqns_max, "1 to 63")?;
         let spmr = self.spmr_bo_ivl <= LONGEST;
-        unless(spmr, "spmr_bo_ivl", self.spmr_bo_ivl, "at most 600 s")?;
+        ConfigError::unless(spmr, "spmr_bo_ivl", self.spmr_bo_ivl, "at most 600 s")?;
         let repeat = self.spmr_spm_ivl >= us(10) && self.spmr_spm_ivl <= LONGEST;
-        unless(repeat, "spmr_spm_ivl", self.spmr_spm_ivl, "10 µs to 600 s")
+        ConfigError::unless(repeat, "spmr_spm_ivl", self.spmr_spm_ivl, "10 µs to 600 s")
     }
 }
 
