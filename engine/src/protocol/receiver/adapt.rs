@@ -147,7 +147,8 @@ impl Adapt {
     /// A repair that was asked for once came `rtt` after the NAK.
     pub(super) fn measured(&mut self, rtt: u64) {
         let rtt = rtt.max(1);
-        self.srtt = if self.srtt == 0 { rtt } else { self.srtt - (self.srtt >> SRTT_SHIFT) + (rtt >> SRTT_SHIFT) }.max(1);
+        self.srtt =
+            if self.srtt == 0 { rtt } else { self.srtt - (self.srtt >> SRTT_SHIFT) + (rtt >> SRTT_SHIFT) }.max(1);
     }
 
     /// Something that was asked for came.

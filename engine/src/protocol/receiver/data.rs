@@ -43,7 +43,13 @@ pub(super) fn clamp_join(offer: Option<Sqn>, trail: Sqn, otherwise: Sqn) -> Sqn 
 
 impl Session {
     /// A data packet of this session; `frame` is cut to its payload.
-    pub(super) fn on_data<S: Sink>(&mut self, data: Data, options: &DataOptions, frame: Frame, ctx: &mut Ctx<'_, &mut S>) {
+    pub(super) fn on_data<S: Sink>(
+        &mut self,
+        data: Data,
+        options: &DataOptions,
+        frame: Frame,
+        ctx: &mut Ctx<'_, &mut S>,
+    ) {
         if self.phase == Phase::Over {
             count!(self, ctx, after_end);
             return ctx.pool.put(frame);

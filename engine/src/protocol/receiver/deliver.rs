@@ -204,7 +204,13 @@ impl Session {
     }
 
     /// The next packet in order, an APDU by itself.
-    pub(super) fn hand_over<S: Sink>(&mut self, sqn: Sqn, place: Option<Place>, frame: Frame, ctx: &mut Ctx<'_, &mut S>) {
+    pub(super) fn hand_over<S: Sink>(
+        &mut self,
+        sqn: Sqn,
+        place: Option<Place>,
+        frame: Frame,
+        ctx: &mut Ctx<'_, &mut S>,
+    ) {
         debug_assert!(sqn == self.expected, "handed over out of order");
         self.deliver_one(sqn, place, frame, ctx);
         self.step();
@@ -218,7 +224,13 @@ impl Session {
         }
     }
 
-    pub(super) fn deliver_one<S: Sink>(&mut self, sqn: Sqn, place: Option<Place>, frame: Frame, ctx: &mut Ctx<'_, &mut S>) {
+    pub(super) fn deliver_one<S: Sink>(
+        &mut self,
+        sqn: Sqn,
+        place: Option<Place>,
+        frame: Frame,
+        ctx: &mut Ctx<'_, &mut S>,
+    ) {
         self.open(if ctx.set.order == Order::InOrder { sqn } else { self.expected }, ctx);
         count!(self, ctx, delivered_packets);
         count!(self, ctx, delivered_octets, frame.len() as u64);
@@ -239,7 +251,14 @@ impl Session {
     }
 
     /// `first ..= last`, beginning at the edge, is lost; the edge moves behind it.
-    fn lose<S: Sink>(&mut self, lost: &mut Option<Lost>, first: Sqn, last: Sqn, cause: LossCause, ctx: &mut Ctx<'_, &mut S>) {
+    fn lose<S: Sink>(
+        &mut self,
+        lost: &mut Option<Lost>,
+        first: Sqn,
+        last: Sqn,
+        cause: LossCause,
+        ctx: &mut Ctx<'_, &mut S>,
+    ) {
         match lost {
             Some(range) if range.cause == cause => range.last = last,
             _ => {

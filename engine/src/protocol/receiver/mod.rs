@@ -232,7 +232,8 @@ impl Receiver {
         };
         // conformance 161: what the source alone can say is believed only from the address that was heard first.
         let from_source = incoming.from == session.source;
-        let is_downstream = !matches!(header.kind, Kind::Nak(_) | Kind::Spmr | Kind::Nnak(_) | Kind::Polr(_) | Kind::Ack(_));
+        let is_downstream =
+            !matches!(header.kind, Kind::Nak(_) | Kind::Spmr | Kind::Nnak(_) | Kind::Polr(_) | Kind::Ack(_));
         if is_downstream && !from_source {
             count!(session, ctx, foreign_address);
             return ctx.pool.put(incoming.frame);
@@ -276,7 +277,14 @@ impl Receiver {
     }
 
     /// The session of a packet, begun if the packet can begin one.
-    fn session_of(&mut self, now: Time, header: &Header, incoming: &Incoming, pool: &mut Pool, sink: &mut impl Sink) -> Option<usize> {
+    fn session_of(
+        &mut self,
+        now: Time,
+        header: &Header,
+        incoming: &Incoming,
+        pool: &mut Pool,
+        sink: &mut impl Sink,
+    ) -> Option<usize> {
         if let Some(slot) = self.sessions.find(header.tsi) {
             return Some(slot);
         }
@@ -442,7 +450,14 @@ fn on_data<S: Sink>(session: &mut Session, data: Data, header: &Header, mut fram
 }
 
 /// A confirmation.
-fn on_ncf<S>(session: &mut Session, ncf: &Nak, header: &Header, incoming: Incoming, relay: &mut Relay, ctx: &mut Ctx<'_, S>) {
+fn on_ncf<S>(
+    session: &mut Session,
+    ncf: &Nak,
+    header: &Header,
+    incoming: Incoming,
+    relay: &mut Relay,
+    ctx: &mut Ctx<'_, S>,
+) {
     count!(session, ctx, ncfs);
     let packet = ctx.pool.bytes(&incoming.frame);
     if header.options.nbr_unreach() {
@@ -479,7 +494,11 @@ fn on_list<S>(session: &mut Session, nak: &Nak, header: &Header, frame: &Frame, 
 }
 
 /// A frame with a control packet in it, where the link expects it.
-fn control_frame(pool: &mut Pool, set: &Settings, write: impl FnOnce(&mut [u8]) -> Result<usize, BuildError>) -> Option<Frame> {
+fn control_frame(
+    pool: &mut Pool,
+    set: &Settings,
+    write: impl FnOnce(&mut [u8]) -> Result<usize, BuildError>,
+) -> Option<Frame> {
     let layout = pool.layout();
     let start = layout.start + set.front;
     let room = layout.frame_size.saturating_sub(u32::from(start)).min(u32::from(set.tpdu_max)) as u16;

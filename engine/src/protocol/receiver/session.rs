@@ -252,6 +252,8 @@ impl Session {
 
     /// Whether `transmit` has something to send.
     pub(super) fn wants_to_send(&self, now: Time) -> bool {
-        self.phase != Phase::Over && now >= self.frames_at && (self.spmr.is_due() || (self.has_naks_due() && self.may_nak()))
+        self.phase != Phase::Over
+            && now >= self.frames_at
+            && (self.spmr.is_due() || (self.has_naks_due() && self.may_nak()))
     }
 }
