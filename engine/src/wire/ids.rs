@@ -59,7 +59,8 @@ impl FromStr for Gsi {
 
     /// Twelve hexadecimal digits; one dot, colon or dash between any two octets is allowed.
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let wrong = ParseIdError { expected: "a GSI of twelve hexadecimal digits, such as 52aaa6aecb1a or 52aaa6.aecb1a" };
+        let wrong =
+            ParseIdError { expected: "a GSI of twelve hexadecimal digits, such as 52aaa6aecb1a or 52aaa6.aecb1a" };
         let mut octets = [0u8; 6];
         let mut rest = text;
         for (index, octet) in octets.iter_mut().enumerate() {
@@ -139,7 +140,9 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_id_is_refused() {
-        for text in ["", "52aaa6aecb1", "52aaa6aecb1a0", "+2aaa6aecb1a", "zzaaa6aecb1a", "52aaa6aecb1é", "52..aaa6aecb1a"] {
+        for text in
+            ["", "52aaa6aecb1", "52aaa6aecb1a0", "+2aaa6aecb1a", "zzaaa6aecb1a", "52aaa6aecb1é", "52..aaa6aecb1a"]
+        {
             assert!(text.parse::<Gsi>().is_err(), "{text:?}");
         }
         for text in ["52aaa6aecb1a", "52aaa6aecb1a.65536", "52aaa6aecb1a.", ".1"] {

@@ -63,7 +63,7 @@ mod tests {
     use super::digest;
 
     fn hex(message: &str) -> String {
-        digest(message.as_bytes()).iter().map(|octet| format!("{octet:02x}")).collect()
+        format!("{:032x}", u128::from_be_bytes(digest(message.as_bytes())))
     }
 
     #[test]

@@ -29,8 +29,8 @@ mod sqn;
 pub use header::{Ack, Data, Flags, HEADER_LEN, Header, Kind, Nak, PacketType, Poll, Polr, Spm};
 pub use ids::{Gsi, ParseIdError, Tsi};
 pub use options::{
-    Cr, CrRequest, EncodedFragment, Fragment, MAX_NAK_LIST, NakBoIvl, NakBoRng, NakList, OptionSet, ParityPrm, PgmccData,
-    PgmccFeedback, Rst,
+    Cr, CrRequest, EncodedFragment, Fragment, MAX_NAK_LIST, NakBoIvl, NakBoRng, NakList, OptionSet, ParityPrm,
+    PgmccData, PgmccFeedback, Rst,
 };
 pub use parse::{Limits, parse};
 pub use reject::{Reject, RejectCounters};

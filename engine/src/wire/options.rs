@@ -28,6 +28,9 @@ pub(super) const END: u8 = 0x80;
 /// `OP_ENCODED`: the bit in the third octet that marks an encoded option of a parity packet.
 pub(super) const ENCODED: u8 = 0x04;
 
+/// The bits that are taken for it: some senders use the one beside.
+pub(super) const ENCODED_SEEN: u8 = ENCODED | 0x08;
+
 /// Codes of the options.
 pub(super) mod code {
     pub(in crate::wire) const LENGTH: u8 = 0x00;
@@ -124,27 +127,28 @@ impl OptionSet {
 
     /// True when no option of the packet means anything in it.
     #[inline]
-    pub const fn is_empty(&self) -> bool {
+    pub const fn is_empty(self) -> bool {
         self.present == 0
     }
 
     #[inline]
-    const fn has(&self, code: u8) -> bool {
+    const fn has(self, code: u8) -> bool {
         self.present & (1 << code) != 0
     }
 
     /// The octets of one option, header included.
     #[inline]
-    fn find<'a>(&self, packet: &'a [u8], code: u8) -> Option<&'a [u8]> {
-        if self.has(code) { self.walk(packet, code) } else { None }
+    fn find(self, packet: &[u8], code: u8) -> Option<&[u8]> {
+        if self.has(code) { self.walk(packet, code, 0) } else { None }
     }
 
-    fn walk<'a>(&self, packet: &'a [u8], code: u8) -> Option<&'a [u8]> {
+    /// The first option of this code that has one of these bits of its third octet set; zero bits ask for none.
+    fn walk(self, packet: &[u8], code: u8, bits: u8) -> Option<&[u8]> {
         let mut rest = packet.get(self.start as usize..self.end as usize)?;
         for _ in 0..MAX_OPTIONS {
             let len = *rest.get(1)? as usize;
             let option = rest.get(..len)?;
-            if option.first()? & !END == code {
+            if option.first()? & !END == code && (bits == 0 || option.get(2)? & bits != 0) {
                 return Some(option);
             }
             rest = &rest[len..];
@@ -154,53 +158,53 @@ impl OptionSet {
 
     /// `OPT_FRAGMENT`: the packet is a fragment of an APDU. Never set in parity packets, whose copy is encoded.
     #[inline]
-    pub fn fragment(&self, packet: &[u8]) -> Option<Fragment> {
+    pub fn fragment(self, packet: &[u8]) -> Option<Fragment> {
         let option = self.find(packet, code::FRAGMENT)?;
         Some(Fragment { first_sqn: sqn(option, 4)?, offset: be32(option, 8)?, apdu_len: be32(option, 12)? })
     }
 
     /// `OPT_FRAGMENT` of a parity packet: the encoded octets of the group's fragment options.
-    pub fn encoded_fragment(&self, packet: &[u8]) -> Option<EncodedFragment> {
+    pub fn encoded_fragment(self, packet: &[u8]) -> Option<EncodedFragment> {
         if !self.has(code::ENCODED_FRAGMENT) {
             return None;
         }
-        self.walk(packet, code::FRAGMENT)?.get(3..)?.first_chunk().copied().map(EncodedFragment)
+        self.walk(packet, code::FRAGMENT, ENCODED_SEEN)?.get(3..)?.first_chunk().copied().map(EncodedFragment)
     }
 
     /// `OPT_NAK_LIST`: requested sequence numbers beside the one in the header. Empty when there is no list.
     ///
     /// The order on the wire is not checked: a list out of order costs its sender, not us.
     #[inline]
-    pub fn nak_list<'a>(&self, packet: &'a [u8]) -> NakList<'a> {
+    pub fn nak_list(self, packet: &[u8]) -> NakList<'_> {
         let entries = self.find(packet, code::NAK_LIST).and_then(|option| option.get(OPTION_HEADER_LEN..));
         NakList { entries: entries.unwrap_or_default().chunks_exact(4) }
     }
 
     /// `OPT_JOIN`: the lowest SQN that a late joiner may ask for.
-    pub fn join(&self, packet: &[u8]) -> Option<Sqn> {
+    pub fn join(self, packet: &[u8]) -> Option<Sqn> {
         sqn(self.find(packet, code::JOIN)?, 4)
     }
 
     /// `OPT_NAK_BO_IVL`: the back-off interval for NAKs. Not yet bounded.
-    pub fn nak_bo_ivl(&self, packet: &[u8]) -> Option<NakBoIvl> {
+    pub fn nak_bo_ivl(self, packet: &[u8]) -> Option<NakBoIvl> {
         let option = self.find(packet, code::NAK_BO_IVL)?;
         Some(NakBoIvl { ivl_us: be32(option, 4)?, poll_sqn: sqn(option, 8)? })
     }
 
     /// `OPT_NAK_BO_RNG`: the range of back-off intervals. Not yet bounded, and maybe the wrong way round.
-    pub fn nak_bo_rng(&self, packet: &[u8]) -> Option<NakBoRng> {
+    pub fn nak_bo_rng(self, packet: &[u8]) -> Option<NakBoRng> {
         let option = self.find(packet, code::NAK_BO_RNG)?;
         // RFC 3208 §15.4.2: the maximum stands first.
         Some(NakBoRng { max_us: be32(option, 4)?, min_us: be32(option, 8)? })
     }
 
     /// `OPT_REDIRECT`: address of a designated local repairer.
-    pub fn redirect(&self, packet: &[u8]) -> Option<IpAddr> {
+    pub fn redirect(self, packet: &[u8]) -> Option<IpAddr> {
         address(self.find(packet, code::REDIRECT)?.get(8..)?)
     }
 
     /// `OPT_PARITY_PRM`: the session's parity parameters.
-    pub fn parity_prm(&self, packet: &[u8]) -> Option<ParityPrm> {
+    pub fn parity_prm(self, packet: &[u8]) -> Option<ParityPrm> {
         let option = self.find(packet, code::PARITY_PRM)?;
         let mode = *option.get(3)?;
         Some(ParityPrm {
@@ -211,47 +215,47 @@ impl OptionSet {
     }
 
     /// `OPT_PARITY_GRP`: the number of the parity group within its transmission group.
-    pub fn parity_grp(&self, packet: &[u8]) -> Option<u32> {
+    pub fn parity_grp(self, packet: &[u8]) -> Option<u32> {
         be32(self.find(packet, code::PARITY_GRP)?, 4)
     }
 
     /// `OPT_CURR_TGSIZE`: data packets in a transmission group that was cut short.
-    pub fn curr_tgsize(&self, packet: &[u8]) -> Option<u32> {
+    pub fn curr_tgsize(self, packet: &[u8]) -> Option<u32> {
         be32(self.find(packet, code::CURR_TGSIZE)?, 4)
     }
 
     /// `OPT_NBR_UNREACH`: the upstream neighbour is out of reach.
     #[inline]
-    pub const fn nbr_unreach(&self) -> bool {
+    pub const fn nbr_unreach(self) -> bool {
         self.has(code::NBR_UNREACH)
     }
 
     /// `OPT_PATH_NLA`: the address that `SPM_PATH` should have been.
-    pub fn path_nla(&self, packet: &[u8]) -> Option<IpAddr> {
+    pub fn path_nla(self, packet: &[u8]) -> Option<IpAddr> {
         // RFC 3208 §15.4.4: a bare address, the only one without an address family.
         address(self.find(packet, code::PATH_NLA)?.get(4..)?)
     }
 
     /// `OPT_SYN`: the first data of the session.
     #[inline]
-    pub const fn syn(&self) -> bool {
+    pub const fn syn(self) -> bool {
         self.has(code::SYN)
     }
 
     /// `OPT_FIN`: the last data of the session, or an SPM after it.
     #[inline]
-    pub const fn fin(&self) -> bool {
+    pub const fn fin(self) -> bool {
         self.has(code::FIN)
     }
 
     /// `OPT_RST`: the source gave the session up.
-    pub fn rst(&self, packet: &[u8]) -> Option<Rst> {
+    pub fn rst(self, packet: &[u8]) -> Option<Rst> {
         let octet = *self.find(packet, code::RST)?.get(3)?;
         Some(Rst { no_naks: octet & Rst::NO_NAKS != 0, code: octet & Rst::CODE })
     }
 
     /// `OPT_CR`: congestion report.
-    pub fn cr(&self, packet: &[u8]) -> Option<Cr> {
+    pub fn cr(self, packet: &[u8]) -> Option<Cr> {
         let option = self.find(packet, code::CR)?;
         Some(Cr {
             reports: CrRequest::from_bits(*option.get(3)?),
@@ -264,18 +268,18 @@ impl OptionSet {
     }
 
     /// `OPT_CRQST`: the congestion reports that the source asks for.
-    pub fn crqst(&self, packet: &[u8]) -> Option<CrRequest> {
+    pub fn crqst(self, packet: &[u8]) -> Option<CrRequest> {
         Some(CrRequest::from_bits(*self.find(packet, code::CRQST)?.get(3)?))
     }
 
     /// `OPT_PGMCC_DATA`: the source's clock and acker.
-    pub fn pgmcc_data(&self, packet: &[u8]) -> Option<PgmccData> {
+    pub fn pgmcc_data(self, packet: &[u8]) -> Option<PgmccData> {
         let option = self.find(packet, code::PGMCC_DATA)?;
         Some(PgmccData { timestamp_ms: be32(option, 4)?, acker: address(option.get(12..)?)? })
     }
 
     /// `OPT_PGMCC_FEEDBACK`: the clock sent back, and a receiver's loss rate.
-    pub fn pgmcc_feedback(&self, packet: &[u8]) -> Option<PgmccFeedback> {
+    pub fn pgmcc_feedback(self, packet: &[u8]) -> Option<PgmccFeedback> {
         let option = self.find(packet, code::PGMCC_FEEDBACK)?;
         Some(PgmccFeedback {
             timestamp_ms: be32(option, 4)?,

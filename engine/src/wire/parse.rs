@@ -43,6 +43,7 @@ impl Default for Limits {
 
 /// Parses and checks one PGM packet. `packet` is exactly the IP or UDP payload: link padding must be cut already.
 #[inline]
+#[allow(clippy::trivially_copy_pass_by_ref)] // limits belong to the caller's configuration and grow with it
 pub fn parse(packet: &[u8], limits: &Limits) -> Result<Header, Reject> {
     // The common case in one comparison each: data, version 0, no options, and the length that the header says. All
     // else, right or wrong, is left to the general parser.
@@ -57,9 +58,7 @@ pub fn parse(packet: &[u8], limits: &Limits) -> Result<Header, Reject> {
             if !checksum::verify(packet) {
                 return Err(Reject::ChecksumWrong);
             }
-            let data = data(&[
-                head[16], head[17], head[18], head[19], head[20], head[21], head[22], head[23],
-            ]);
+            let data = data([head[16], head[17], head[18], head[19], head[20], head[21], head[22], head[23]]);
             let is_odata = head[4] == PacketType::Odata.code();
             return Ok(Header {
                 kind: if is_odata { Kind::Odata(data) } else { Kind::Rdata(data) },
@@ -75,12 +74,12 @@ pub fn parse(packet: &[u8], limits: &Limits) -> Result<Header, Reject> {
             });
         }
     }
-    parse_general(packet, limits)
+    parse_general(packet, *limits)
 }
 
 /// Every packet that is not data without options, and every broken one.
 #[inline(never)]
-fn parse_general(packet: &[u8], limits: &Limits) -> Result<Header, Reject> {
+pub(super) fn parse_general(packet: &[u8], limits: Limits) -> Result<Header, Reject> {
     let head = packet.first_chunk::<HEADER_LEN>().ok_or(Reject::TooShort)?;
     let [s0, s1, d0, d1, type_octet, flags, c0, c1, g0, g1, g2, g3, g4, g5, t0, t1] = *head;
 
@@ -115,7 +114,9 @@ fn parse_general(packet: &[u8], limits: &Limits) -> Result<Header, Reject> {
     let start = packet.len() - rest.0.len();
     let options = if flags.has_options() {
         let present = options::allowed(packet_type, flags.is_parity());
-        parse_options(rest.0, room, start, present, |code, option| check_option(code, option, &kind, payload_len, limits))?
+        parse_options(rest.0, room, start, present, |code, option| {
+            check_option(code, option, &kind, payload_len, limits)
+        })?
     } else {
         OptionsEnd { len: 0, set: OptionSet::EMPTY }
     };
@@ -125,8 +126,7 @@ fn parse_general(packet: &[u8], limits: &Limits) -> Result<Header, Reject> {
 
     // RFC 3208 §8, conformance 11, 12: upstream packets carry the session's ports the other way round.
     let (source, destination) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
-    let (port, data_port) =
-        if packet_type.is_upstream() { (destination, source) } else { (source, destination) };
+    let (port, data_port) = if packet_type.is_upstream() { (destination, source) } else { (source, destination) };
     Ok(Header {
         kind,
         tsi: Tsi { gsi: Gsi::new([g0, g1, g2, g3, g4, g5]), port },
@@ -143,7 +143,7 @@ fn type_part(packet_type: PacketType, rest: &mut Reader<'_>) -> Result<Kind, Rej
         PacketType::Spm => {
             let (sqn, trail, lead) = (rest.sqn()?, rest.sqn()?, rest.sqn()?);
             let spm = Spm { sqn, trail, lead, path: rest.nla()? };
-            // RFC 3208 §3.3, conformance 37: a window is smaller than half the space, unless there is none.
+            // RFC 3208 §3.3: a window is smaller than half the space, unless there is none.
             if spm.window().is_some_and(|(trail, lead)| lead.next().distance_from(trail) > MAX_WINDOW) {
                 return Err(Reject::WindowTooLarge);
             }
@@ -163,8 +163,8 @@ fn type_part(packet_type: PacketType, rest: &mut Reader<'_>) -> Result<Kind, Rej
             let _reserved = rest.u16()?;
             Kind::Polr(polr)
         }
-        PacketType::Odata => Kind::Odata(data(rest.take()?)),
-        PacketType::Rdata => Kind::Rdata(data(rest.take()?)),
+        PacketType::Odata => Kind::Odata(data(*rest.take()?)),
+        PacketType::Rdata => Kind::Rdata(data(*rest.take()?)),
         PacketType::Nak => Kind::Nak(rest.nak()?),
         PacketType::Nnak => Kind::Nnak(rest.nak()?),
         PacketType::Ncf => Kind::Ncf(rest.nak()?),
@@ -174,8 +174,8 @@ fn type_part(packet_type: PacketType, rest: &mut Reader<'_>) -> Result<Kind, Rej
 }
 
 #[inline]
-fn data(part: &[u8; 8]) -> Data {
-    let [a, b, c, d, e, f, g, h] = *part;
+fn data(part: [u8; 8]) -> Data {
+    let [a, b, c, d, e, f, g, h] = part;
     Data { sqn: Sqn::new(u32::from_be_bytes([a, b, c, d])), trail: Sqn::new(u32::from_be_bytes([e, f, g, h])) }
 }
 
@@ -195,7 +195,8 @@ fn parse_options(
     mut check: impl FnMut(u8, &[u8]) -> Result<(), Reject>,
 ) -> Result<OptionsEnd, Reject> {
     // RFC 3208 §9.1, conformance 20: OPT_LENGTH comes first and counts itself.
-    let [first, first_len, t0, t1] = *bytes[..room].first_chunk::<OPTION_HEADER_LEN>().ok_or(Reject::OptionsTruncated)?;
+    let [first, first_len, t0, t1] =
+        *bytes[..room].first_chunk::<OPTION_HEADER_LEN>().ok_or(Reject::OptionsTruncated)?;
     if first != code::LENGTH {
         return Err(Reject::OptLengthMissing);
     }
@@ -249,27 +250,23 @@ fn parse_options(
 /// The bit of an option in the set; zero for codes that no option has.
 #[inline]
 fn option_bit(code: u8, reserved: u8, allowed: u32) -> u32 {
-    match code {
-        // RFC 3208 §9, conformance 24: F is read in parity packets only, where OPT_FRAGMENT is expected encoded. Some
-        // senders use the bit next to it.
-        code::FRAGMENT if allowed & (1 << code::ENCODED_FRAGMENT) != 0 => {
-            if reserved & (options::ENCODED | 0x08) != 0 { 1 << code::ENCODED_FRAGMENT } else { 0 }
-        }
-        code::LENGTH..=code::PGMCC_FEEDBACK => 1 << code,
-        _ => 0,
+    let encoded_fragment = 1 << code::ENCODED_FRAGMENT;
+    if code == code::FRAGMENT && allowed & encoded_fragment != 0 {
+        // RFC 3208 §9, conformance 24: F is read in parity packets only, where OPT_FRAGMENT is expected encoded.
+        let encoded = reserved & options::ENCODED_SEEN != 0;
+        return if encoded { encoded_fragment } else { 0 };
     }
+    if code <= code::PGMCC_FEEDBACK { 1 << code } else { 0 }
 }
 
 /// The checks on the inside of one option. Its framing is sound already.
-fn check_option(code: u8, option: &[u8], kind: &Kind, payload_len: u16, limits: &Limits) -> Result<(), Reject> {
+fn check_option(code: u8, option: &[u8], kind: &Kind, payload_len: u16, limits: Limits) -> Result<(), Reject> {
     // conformance 27: the lengths of the figures, where text and figure of the RFC differ.
     match code {
         code::FRAGMENT => {
             exact(option, 16)?;
-            match kind {
-                Kind::Odata(data) | Kind::Rdata(data) => check_fragment(option, data.sqn, payload_len, limits),
-                _ => Ok(()),
-            }
+            let (Kind::Odata(data) | Kind::Rdata(data)) = kind else { return Ok(()) };
+            check_fragment(option, data.sqn, payload_len, limits)
         }
         code::ENCODED_FRAGMENT => exact(option, 16),
         code::NAK_LIST => {
@@ -314,7 +311,7 @@ fn family(option: &[u8], afi_at: usize, ipv4_len: usize) -> Result<(), Reject> {
     if rest.u16()? == expected { Ok(()) } else { Err(Reject::OptionAddressFamily) }
 }
 
-fn check_fragment(option: &[u8], sqn: Sqn, payload_len: u16, limits: &Limits) -> Result<(), Reject> {
+fn check_fragment(option: &[u8], sqn: Sqn, payload_len: u16, limits: Limits) -> Result<(), Reject> {
     let mut body = Reader(&option[OPTION_HEADER_LEN..]);
     let (first_sqn, offset, apdu_len) = (body.sqn()?, body.u32()?, body.u32()?);
     // conformance 29: these four numbers have hung and crashed receivers before; none is used unchecked.

@@ -11,9 +11,7 @@ use super::writer::Significance::{Network, Receiver};
 use super::writer::{OptionWriter, Writer};
 use super::{BuildError, Session};
 use crate::wire::header::{Ack, Flags, HEADER_LEN, Nak, PacketType, Poll, Polr, Spm};
-use crate::wire::options::{
-    Cr, CrRequest, MAX_NAK_LIST, NakBoIvl, NakBoRng, ParityPrm, PgmccFeedback, Rst, code,
-};
+use crate::wire::options::{Cr, CrRequest, MAX_NAK_LIST, NakBoIvl, NakBoRng, ParityPrm, PgmccFeedback, Rst, code};
 use crate::wire::sqn::Sqn;
 
 /// The options of an SPM.
@@ -57,7 +55,8 @@ pub fn spm(buf: &mut [u8], session: &Session, spm: &Spm, options: &SpmOptions) -
         })?;
     }
     if let Some(parity) = options.parity_prm {
-        let mode = u8::from(parity.proactive) * ParityPrm::PROACTIVE | u8::from(parity.on_demand) * ParityPrm::ON_DEMAND;
+        let mode =
+            (u8::from(parity.proactive) * ParityPrm::PROACTIVE) | (u8::from(parity.on_demand) * ParityPrm::ON_DEMAND);
         if mode == 0 || !parity.tg_size.is_power_of_two() || !ParityPrm::TG_SIZES.contains(&parity.tg_size) {
             return Err(BuildError::ParityParameters);
         }
@@ -82,7 +81,7 @@ pub fn spm(buf: &mut [u8], session: &Session, spm: &Spm, options: &SpmOptions) -
         if rst.code > Rst::CODE {
             return Err(BuildError::FieldOverflow { what: "the code of OPT_RST" });
         }
-        out.mark(code::RST, Receiver, u8::from(rst.no_naks) * Rst::NO_NAKS | rst.code)?;
+        out.mark(code::RST, Receiver, (u8::from(rst.no_naks) * Rst::NO_NAKS) | rst.code)?;
     }
     out.finish(PacketType::Spm, session, Flags::NONE)
 }
@@ -215,12 +214,7 @@ fn put_pgmcc_feedback(out: &mut OptionWriter<'_>, option: Option<PgmccFeedback>)
 }
 
 /// Writes a POLL.
-pub fn poll(
-    buf: &mut [u8],
-    session: &Session,
-    poll: &Poll,
-    nak_bo_ivl: Option<NakBoIvl>,
-) -> Result<usize, BuildError> {
+pub fn poll(buf: &mut [u8], session: &Session, poll: &Poll, nak_bo_ivl: Option<NakBoIvl>) -> Result<usize, BuildError> {
     let mut writer = Writer::new(buf, HEADER_LEN);
     writer.sqn(poll.sqn)?;
     writer.u16(poll.round)?;
@@ -259,12 +253,7 @@ pub fn spmr(buf: &mut [u8], session: &Session) -> Result<usize, BuildError> {
 }
 
 /// Writes an ACK of PGMCC.
-pub fn ack(
-    buf: &mut [u8],
-    session: &Session,
-    ack: &Ack,
-    feedback: Option<PgmccFeedback>,
-) -> Result<usize, BuildError> {
+pub fn ack(buf: &mut [u8], session: &Session, ack: &Ack, feedback: Option<PgmccFeedback>) -> Result<usize, BuildError> {
     let mut writer = Writer::new(buf, HEADER_LEN);
     writer.sqn(ack.rx_max)?;
     writer.u32(ack.bitmap)?;

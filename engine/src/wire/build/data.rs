@@ -86,7 +86,8 @@ impl DataOptions {
     /// Octets that the options take, `OPT_LENGTH` included; zero without options.
     #[inline]
     pub const fn len(&self) -> usize {
-        let body = 8 * (self.curr_tgsize.is_some() as usize + self.join.is_some() as usize + self.parity_grp.is_some() as usize)
+        let body = 8
+            * (self.curr_tgsize.is_some() as usize + self.join.is_some() as usize + self.parity_grp.is_some() as usize)
             + 16 * (self.fragment.is_some() as usize + self.encoded_fragment.is_some() as usize)
             + 4 * (self.syn as usize + self.fin as usize)
             + match self.pgmcc_data {
@@ -105,12 +106,16 @@ impl DataOptions {
 
     fn check(&self, content: Content) -> Result<(), BuildError> {
         let stray = match content {
-            Content::Original => {
-                [(self.encoded_fragment.is_some(), "an encoded OPT_FRAGMENT"), (self.parity_grp.is_some(), "OPT_PARITY_GRP"), (false, "")]
-            }
-            Content::Parity | Content::VariableParity => {
-                [(self.fragment.is_some(), "OPT_FRAGMENT"), (self.join.is_some(), "OPT_JOIN"), (self.pgmcc_data.is_some(), "OPT_PGMCC_DATA")]
-            }
+            Content::Original => [
+                (self.encoded_fragment.is_some(), "an encoded OPT_FRAGMENT"),
+                (self.parity_grp.is_some(), "OPT_PARITY_GRP"),
+                (false, ""),
+            ],
+            Content::Parity | Content::VariableParity => [
+                (self.fragment.is_some(), "OPT_FRAGMENT"),
+                (self.join.is_some(), "OPT_JOIN"),
+                (self.pgmcc_data.is_some(), "OPT_PGMCC_DATA"),
+            ],
         };
         let packet = if content == Content::Original { "data packet" } else { "parity packet" };
         match stray.into_iter().find(|(given, _)| *given) {

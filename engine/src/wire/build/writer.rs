@@ -67,7 +67,14 @@ impl<'a> Writer<'a> {
 
     /// Starts the options; nothing is written before the first one.
     pub(super) fn options(self) -> OptionWriter<'a> {
-        OptionWriter { start: self.at, writer: self, last: None, count: 0, least: Significance::Network, flags: Flags::NONE }
+        OptionWriter {
+            start: self.at,
+            writer: self,
+            last: None,
+            count: 0,
+            least: Significance::Network,
+            flags: Flags::NONE,
+        }
     }
 }
 

@@ -4,8 +4,12 @@
 //! on a processor that has AVX2.
 
 #![allow(unsafe_code)]
+// The loads and the store are the unaligned ones.
+#![allow(clippy::cast_ptr_alignment)]
 
-use core::arch::x86_64::{__m256i, _mm256_add_epi64, _mm256_loadu_si256, _mm256_setzero_si256, _mm256_srli_epi64, _mm256_storeu_si256};
+use core::arch::x86_64::{
+    __m256i, _mm256_add_epi64, _mm256_loadu_si256, _mm256_setzero_si256, _mm256_srli_epi64, _mm256_storeu_si256,
+};
 
 use super::{Sum, portable};
 

@@ -112,13 +112,15 @@ impl Envelope {
                 put(&[0x40 | header_words as u8, config.tos, 0, 0, 0, 0, 0x40, 0, config.ttl, proto, 0, 0]);
                 put(&source.octets());
                 put(&destination.octets());
-                udp_sum = udp_sum.combine(checksum::sum(&source.octets())).combine(checksum::sum(&destination.octets()));
+                udp_sum =
+                    udp_sum.combine(checksum::sum(&source.octets())).combine(checksum::sum(&destination.octets()));
                 put(options)
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 put(&[0x60 | config.tos >> 4, config.tos << 4, 0, 0, 0, 0, proto, config.ttl]);
                 put(&source.octets());
-                udp_sum = udp_sum.combine(checksum::sum(&source.octets())).combine(checksum::sum(&destination.octets()));
+                udp_sum =
+                    udp_sum.combine(checksum::sum(&source.octets())).combine(checksum::sum(&destination.octets()));
                 put(&destination.octets())
             }
             _ => return Err(BuildError::MixedFamilies),
@@ -164,7 +166,8 @@ impl Envelope {
         let udp_len = self.len as usize - udp_at + packet_len;
         // An IPv6 length counts the payload only, an IPv4 length the header as well.
         let ip_len = if self.is_ipv4 { udp_at - ip_at + udp_len } else { udp_len };
-        let ip_len = u16::try_from(ip_len).map_err(|_| BuildError::FieldOverflow { what: "the length of the IP packet" })?;
+        let ip_len =
+            u16::try_from(ip_len).map_err(|_| BuildError::FieldOverflow { what: "the length of the IP packet" })?;
         if self.is_ipv4 {
             front[ip_at + 2..ip_at + 4].copy_from_slice(&ip_len.to_be_bytes());
             let checksum = self.ip_sum.plus_u16(ip_len).finish();

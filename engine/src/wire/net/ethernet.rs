@@ -87,8 +87,7 @@ pub(super) fn parse(frame: &[u8]) -> Result<Link, NetReject> {
         if link.ethertype != TAG && link.ethertype != SERVICE_TAG {
             break;
         }
-        let [v0, v1, t0, t1] =
-            *frame[link.len..].first_chunk::<TAG_LEN>().ok_or(NetReject::EthernetTruncated)?;
+        let [v0, v1, t0, t1] = *frame[link.len..].first_chunk::<TAG_LEN>().ok_or(NetReject::EthernetTruncated)?;
         link.vlans.tags[tag] = u16::from_be_bytes([v0, v1]);
         link.vlans.len += 1;
         link.ethertype = u16::from_be_bytes([t0, t1]);

@@ -139,7 +139,11 @@ fn skip_extensions(payload: &[u8], header: &mut NetHeader) -> Result<(), NetReje
         }
         rest = after;
     }
-    if matches!(header.proto, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) { Err(NetReject::IpOptions) } else { Ok(()) }
+    if matches!(header.proto, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) {
+        Err(NetReject::IpOptions)
+    } else {
+        Ok(())
+    }
 }
 
 /// Looks for Router Alert (RFC 2711) in a hop-by-hop header.

