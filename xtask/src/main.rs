@@ -1,3 +1,119 @@
 //! Project automation: `cargo xtask help`.
+//!
+//! One subcommand is one file. Nothing here needs more than std, so that it starts in seconds on a bare machine;
+//! everything it does is a command that a person could type, and it prints that command before it runs it.
 
-fn main() {}
+mod args;
+mod conformance;
+mod fuzz;
+mod lanes;
+mod mutants;
+mod process;
+mod setup;
+mod test;
+mod toml;
+
+use args::Args;
+use process::cargo;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND: everything this repository does for itself
+
+  setup                      install what the build and the tests need from apt (only what is missing)
+  demo [ARGS]                one publisher, three receivers, 5 % loss over the memory link; prints a table
+  test [--long] [FILTER]     every test lane, with its seconds (--lane NAME picks lanes; FILTER picks tests by name)
+  ci                         fmt, clippy, doc, build, then test: what .ci/run runs
+  sim [ARGS]                 play seeds on the simulator (--seeds N, --seed S to replay one)
+  budget                     instructions per packet, by callgrind; fails above the budget + 10 %
+  fuzz [--seconds N]         coverage-guided fuzzing on nightly (--target parse|source|receiver)
+  mutants [--seeds N]        break one rule of docs/mutants.toml at a time; the simulator must notice (--only NAME)
+  metal [ARGS]               AF_XDP between two namespaces beside a bare blaster (root)
+  conformance [--check]      requirement, code, test or why not yet (--unopen drops `open` where both citations exist)
+  help                       this page
+
+Examples
+  cargo xtask setup && cargo xtask demo
+  cargo xtask test                          all lanes, at most 8 minutes once built
+  cargo xtask test --lane unit serial       unit and doc tests whose name contains `serial`
+  cargo xtask test --lane sim --lane budget
+  cargo xtask sim --seeds 10000
+  cargo xtask sim --seed 4711               replay the seed that a failure printed
+  cargo xtask fuzz --seconds 600 --target parse
+";
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let command = words.next().unwrap_or_else(|| "help".into());
+    let words: Vec<String> = words.collect();
+    if words.iter().any(|w| w == "--help" || w == "-h") && !passes_arguments_on(&command) {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    match run(&command, words) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("xtask {command}: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `Ok(false)` is a failure that has already been reported in full.
+fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
+    let root = root();
+    match command {
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        "setup" => {
+            Args::new(words).finish()?;
+            setup::run()
+        }
+        "test" => test::run(&root, Args::new(words)),
+        "ci" => {
+            Args::new(words).finish()?;
+            Ok(test::ci(&root))
+        }
+        "sim" => test::sim_command(&root).args(words).foreground(),
+        "budget" => {
+            Args::new(words).finish()?;
+            Ok(test::budget(&root))
+        }
+        "fuzz" => fuzz::run(&root, Args::new(words)),
+        "mutants" => mutants::run(&root, Args::new(words)),
+        "metal" => {
+            if !setup::is_root() {
+                return Err("makes network namespaces and AF_XDP sockets, which needs root; run it as root".into());
+            }
+            cargo(&root, &["run", "--release", "-p", "pgmx-bench", "--bin", "metal", "--"]).args(words).foreground()
+        }
+        "demo" => demo(&root, words),
+        "conformance" => conformance::run(&root, Args::new(words)),
+        other => Err(format!("no such command `{other}`; `cargo xtask help` lists them")),
+    }
+}
+
+/// These hand every word to the program behind them, `--help` included.
+fn passes_arguments_on(command: &str) -> bool {
+    matches!(command, "sim" | "metal" | "demo")
+}
+
+fn demo(root: &Path, words: Vec<String>) -> Result<bool, String> {
+    // The memory link needs none of the packages, so a machine where they cannot be installed still gets its demo.
+    if let Err(why) = setup::ensure_build_packages() {
+        println!("setup is not complete ({why}); the demo on the memory link does not need it");
+    }
+    let demo = cargo(root, &["run", "--release", "-p", "pgmx-tools", "--no-default-features", "--", "demo"]);
+    demo.args(words).foreground()
+}
+
+/// The workspace root: the directory above this crate, wherever `cargo xtask` was called from.
+fn root() -> PathBuf {
+    // Cargo says where the crate is now; the path it was built in is for those who start the binary itself.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&here).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}

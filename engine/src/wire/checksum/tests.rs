@@ -52,6 +52,17 @@ fn all_kernels_agree_for_every_length_and_alignment() {
 }
 
 #[test]
+fn no_carry_is_lost_between_words_on_the_edge() {
+    // All five-word packets of the words that carry, or nearly do.
+    let edges = [0, 1, 2, u64::MAX - 1, u64::MAX];
+    for choice in 0..5u32.pow(5) {
+        let words = (0..5).map(|place| edges[(choice / 5u32.pow(place) % 5) as usize]);
+        let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+        assert_eq!(portable(&bytes).fold(), naive(&bytes), "{bytes:02x?}");
+    }
+}
+
+#[test]
 fn zero_octets_alone_fold_to_zero() {
     assert_eq!(sum(&[0; 40]).fold(), 0);
     assert_eq!(sum(&[]).finish(), 0xFFFF);
