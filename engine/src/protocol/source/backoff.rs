@@ -40,7 +40,7 @@ impl BackOff {
             }
         }
         // RFC 3208 §15.3: so many receivers would not ask for one packet if they heard our NCFs.
-        naks == self.dup_nak_max
+        (self.dup_nak_max..u16::MAX).contains(&naks)
     }
 
     /// A repair left for which `naks` NAKs had come.

@@ -14,14 +14,19 @@ use crate::wire::{Fragment, checksum};
 /// How far new data and repairs may get out of balance, in octets × percent: some large packets' worth.
 const BALANCE_MAX: i64 = 100 * 65_536;
 
+/// Repairs looked at in vain in one call: bounds its time. The rest is looked at in the next.
+const PASSED_MAX: u32 = 256;
+
 /// What became of the repair that was next.
 enum Repair {
     /// It left, with this many octets.
     Left(u32),
     /// It was none, or has to wait for its slot; there may be another.
     Passed,
-    /// Nothing of this kind can leave now.
-    Stopped,
+    /// No repair can leave until the rate allows it.
+    OutOfRate,
+    /// No repair can leave until a frame is free.
+    OutOfFrames,
 }
 
 impl Source {
@@ -39,12 +44,15 @@ impl Source {
     #[cold]
     fn send_mixed(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch, head: u64) {
         let share = i64::from(self.config.repair_share);
-        let mut repairs_stopped = false;
-        // A repair whose slot is in flight, or that the trail has passed, sends nothing: those are bounded apart.
+        let apart = self.limiter.repairs_apart();
+        let (mut repairs_stopped, mut data_stopped) = (false, false);
+        self.repairs_after = now;
+        // Repairs that send nothing, because their slot is in flight or the trail has passed them, are bounded apart.
         let mut passed = 0;
-        while out.room() > 0 {
+        // conformance 43: an SPM may be due after so many packets, and then goes before the next of them.
+        while out.room() > 0 && self.spms.packets_left() > 0 {
             let repair = !repairs_stopped && self.repairs.peek(now).is_some();
-            let new = self.next < head;
+            let new = !data_stopped && self.next < head;
             if !repair {
                 if new {
                     self.send_new(now, pool, out, head);
@@ -59,7 +67,10 @@ impl Source {
                 let before = self.stats.odata_octets;
                 let next = self.next;
                 self.send_new(now, pool, out, next + 1);
-                if self.next == next {
+                data_stopped = self.next == next;
+                if data_stopped && !apart {
+                    // One rate for both: whose turn it is waits, or the smaller packets would take it all.
+                    self.repairs_after = self.data_after;
                     return;
                 }
                 let octets = (self.stats.odata_octets - before) as i64;
@@ -72,17 +83,16 @@ impl Source {
                 }
                 Repair::Passed => {
                     passed += 1;
-                    repairs_stopped = passed >= 256;
+                    repairs_stopped = passed >= PASSED_MAX;
                 }
-                Repair::Stopped if self.limiter.repairs_apart() || !self.limiter.is_limited() => repairs_stopped = true,
-                // One rate for both: new data, with its smaller packets, must not take what the repair is waiting for.
-                Repair::Stopped => {
+                Repair::OutOfFrames => repairs_stopped = true,
+                Repair::OutOfRate if apart => repairs_stopped = true,
+                Repair::OutOfRate => {
                     self.data_after = self.repairs_after;
                     return;
                 }
             }
         }
-        self.repairs_after = now;
         self.data_after = now;
     }
 
@@ -179,7 +189,7 @@ impl Source {
 
     /// Sends the repair that is due first.
     fn send_repair(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) -> Repair {
-        let Some(position) = self.repairs.peek(now) else { return Repair::Stopped };
+        let Some(position) = self.repairs.peek(now) else { return Repair::Passed };
         if position < self.window.trail() {
             self.repairs.expire();
             self.stats.repairs_expired += 1;
@@ -197,11 +207,11 @@ impl Source {
         let octets = self.path.ip_octets(usize::from(front + slot.len), self.config.router_alert);
         if !self.limiter.allows(Class::Repair, octets) {
             self.repairs_after = self.limiter.ready_at(Class::Repair, octets);
-            return Repair::Stopped;
+            return Repair::OutOfRate;
         }
         let Some(frame) = self.repair_frame(pool, position, front) else {
             self.repairs_after = now.plus(RETRY_NS);
-            return Repair::Stopped;
+            return Repair::OutOfFrames;
         };
         self.limiter.sent(Class::Repair, octets);
         // RFC 3208 §4, §5.3, conformance 15, 56: multicast, with Router Alert.

@@ -22,6 +22,7 @@
 //! | `trail` | when the trailing edge moves |
 //! | `rate` | token bucket and leaky bucket |
 //! | `finish` | FIN, RST, lingering |
+//! | `ports` | TSIs that differ |
 //!
 //! Guards: data leaves in sequence, inside the window and inside the rate; every packet carries the trail of the moment; what is in
 //! flight is not touched. Positions count packets since the session began and never wrap; an SQN is `first + position` modulo 2^32.
@@ -31,6 +32,7 @@ mod config;
 mod data;
 mod finish;
 mod nak;
+mod ports;
 mod publisher;
 mod rate;
 mod repair;
@@ -45,6 +47,7 @@ use std::sync::Arc;
 
 pub use config::{Advance, BackOffTuning, Burst, Linger, RepairDelay, SourceConfig};
 pub use finish::SourceState;
+pub use ports::TsiAllocator;
 pub use publisher::Publisher;
 pub use rate::Rate;
 pub use stats::SourceStats;
@@ -78,7 +81,7 @@ pub struct Source {
     first: Sqn,
     /// The position that is sent next.
     next: u64,
-    /// The position whose packet carries OPT_SYN.
+    /// The position whose packet carries `OPT_SYN`.
     syn_position: u64,
     to: To,
     path: PathFacts,
@@ -305,13 +308,16 @@ impl Source {
         self.limiter.refill(now);
         self.advance(now, pool);
         // RFC 3208 §5.1.3, conformance 35: strictly in this order; what is stopped stops all behind it.
-        if self.inbox.front().is_some() && !self.send_confirmations(now, pool, out) {
+        let control_left = self.inbox.front().is_some() && !self.send_confirmations(now, pool, out);
+        if control_left || (self.spms.is_due(now) && !self.send_spm(now, pool, out)) {
+            (self.data_after, self.repairs_after) = (self.control_after, self.control_after);
             return;
         }
-        if self.spms.is_due(now) && !self.send_spm(now, pool, out) {
-            return;
-        }
+        let repairs = self.stats.rdata;
         self.send_data(now, pool, out);
+        if self.trail.waits_for_repairs() && self.stats.rdata != repairs {
+            self.advance(now, pool);
+        }
         self.end_if_drained(now);
         if self.spms.is_due(now) {
             self.send_spm(now, pool, out);
@@ -327,18 +333,22 @@ impl Source {
             return;
         }
         let mut to = target.min(view.trail + TRAIL_STEP);
-        if self.trail.waits_for_repairs() {
-            // conformance 65: Windows' rule stops at the first repair that waits.
-            to = (view.trail..to).find(|position| self.repairs.is_queued(*position)).unwrap_or(to);
+        let mut waits = false;
+        if self.trail.waits_for_repairs()
+            && let Some(queued) = (view.trail..to).find(|position| self.repairs.is_queued(*position))
+        {
+            // conformance 65: Windows' rule stops at the first repair that waits, and goes on when it has left.
+            (to, waits) = (queued, true);
         }
         let trail = self.window.advance(pool, to);
-        if trail < target {
+        if trail < target && !(waits && trail == to) {
+            // The next step at once; a slot in flight a little later.
             self.trail_after = Some(if trail == view.trail { now.plus(RETRY_NS) } else { now });
         } else if trail == self.next && self.finish.sends_data() {
             // RFC 3208 §3.5, conformance 71: an idle source says that its window is empty.
             self.spms.demand();
         }
-        (self.stats.holds, self.stats.holds_broken) = self.trail.holds();
+        self.stats.holds_broken = self.trail.holds_broken();
     }
 
     /// A loose frame whose range is where a packet with this header form begins, `octets` long at the most.

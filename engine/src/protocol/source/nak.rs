@@ -193,11 +193,10 @@ impl Source {
         self.stats.naks += 1;
         self.stats.nak_sqns += u64::from(asked.len) + 1;
         self.finish.on_nak(now);
-        // Judged before the NAK is entered: entering it does not hold back its own confirmation.
         let confirm = self.wants_confirmation(now, &asked);
-        self.enter(now, &asked, from);
+        self.enter(now, &asked, from, confirm);
         if confirm {
-            self.confirm(now, asked, from);
+            self.confirm(now, &asked, from);
         } else {
             self.stats.ncfs_suppressed += 1;
         }
@@ -217,17 +216,18 @@ impl Source {
     }
 
     /// Queues the repairs.
-    fn enter(&mut self, now: Time, asked: &Confirmation, from: IpAddr) {
+    fn enter(&mut self, now: Time, asked: &Confirmation, from: IpAddr, confirm: bool) {
         let view = self.view();
         let from = short(from);
         let mut late = false;
         for sqn in asked.sqns() {
             match self.standing(sqn) {
                 Standing::Window(position) => {
-                    self.trail.on_nak(now, position, &view);
+                    self.stats.holds += u64::from(self.trail.on_nak(now, position, &view));
                     let asked = self.repairs.on_nak(now, position, from, view.trail, view.next - 1);
                     self.stats.naks_duplicate += u64::from(!asked.queued);
-                    if self.back_off.on_nak(now, asked.naks) {
+                    if self.back_off.on_nak(now, asked.naks) && confirm {
+                        self.repairs.contained(position);
                         self.contain();
                     }
                 }
@@ -252,7 +252,7 @@ impl Source {
         self.spms.demand();
     }
 
-    fn confirm(&mut self, now: Time, asked: Confirmation, from: IpAddr) {
+    fn confirm(&mut self, now: Time, asked: &Confirmation, from: IpAddr) {
         if self.inbox.confirmations.len() == CONFIRMATIONS_MAX {
             // The receiver asks again; by then there is room.
             self.stats.ncfs_dropped += 1;
@@ -267,7 +267,7 @@ impl Source {
             }
         }
         let unicast = self.inbox.contained.then_some(from);
-        self.inbox.confirmations.push_back(Confirmation { unicast, ..asked });
+        self.inbox.confirmations.push_back(Confirmation { unicast, ..*asked });
     }
 }
 

@@ -129,10 +129,8 @@ impl Repairs {
     pub(super) fn on_nak(&mut self, now: Time, position: u64, from: u32, trail: u64, last: u64) -> Asked {
         let (base, most) = (self.base_ns, self.hold_max_ns);
         let slot = self.slot_mut(position);
-        let hold = u64::from(slot.hold_ns);
-        // A loss is over when nobody asks for as long again as the repair is held off.
-        let over = slot.repaired.is_some_and(|at| !slot.queued && now.since(at) >= 2 * hold.max(base));
-        if over {
+        // A loss is over when nobody has asked for as long as a repair is ever held off.
+        if !slot.queued && now.since(slot.last_nak) >= most {
             slot.naks = 0;
             slot.hold_ns = 0;
         }
@@ -153,7 +151,7 @@ impl Repairs {
         let mut due = now.plus(self.delay_ns(position, trail, last));
         if let Some(at) = repaired {
             // RFC 3208 §5.2, conformance 59: this NAK crossed the repair on its way; whoever lost that one will ask again.
-            if now.since(at) < base && most > 0 {
+            if now.since(at) < base {
                 return Asked { naks, queued: false };
             }
             due = due.max(at.plus(hold));
@@ -163,13 +161,19 @@ impl Repairs {
         Asked { naks, queued: true }
     }
 
+    /// A failure was assumed because of the NAKs for `position`; once is enough for one loss.
+    pub(super) fn contained(&mut self, position: u64) {
+        self.slot_mut(position).naks = u16::MAX;
+    }
+
     /// Follows the distance at which one receiver repeats its NAKs: whatever comes sooner is a duplicate.
     fn adapt(&mut self, naks: u16, distance: Option<u64>) {
         if !self.adaptive {
             return;
         }
         if let Some(distance) = distance {
-            self.base_ns = self.base_ns.min(distance.max(REPEAT_FLOOR_NS));
+            // Three quarters: timers are not exact, and a repeated NAK must not pass for a duplicate.
+            self.base_ns = self.base_ns.min((distance / 4 * 3).max(REPEAT_FLOOR_NS));
         } else if naks == 1 {
             // Creeps back, so that one odd measurement does not rule for ever.
             self.base_ns = (self.base_ns + (self.base_ns >> 8)).min(self.start_ns);
@@ -196,11 +200,6 @@ impl Repairs {
     #[inline]
     pub(super) fn next_due(&self) -> Option<Time> {
         self.queue.peek().map(|Reverse((due, _))| *due)
-    }
-
-    /// Repairs that wait, those that the trail has passed included.
-    pub(super) fn waiting(&self) -> usize {
-        self.queue.len()
     }
 
     /// The repair to send now. It stays queued until [`Repairs::sent`] or [`Repairs::defer`].

@@ -15,7 +15,9 @@ pub(super) struct SpmSchedule {
     /// An SPM has to leave as soon as it can.
     due: bool,
 
+    /// SPMs that follow each other by the opening gap: at the start of the session and at its end.
     opening: u8,
+    opening_spms: u8,
     opening_at: Time,
     opening_gap_ns: u64,
 
@@ -43,6 +45,7 @@ impl SpmSchedule {
             sqn: Sqn::default(),
             due: false,
             opening: config.opening_spms,
+            opening_spms: config.opening_spms,
             opening_at: now,
             opening_gap_ns: nanos(config.opening_gap),
             heartbeat_at: None,
@@ -86,9 +89,10 @@ impl SpmSchedule {
         self.due = true;
     }
 
-    /// An SPM has to leave at once, and heartbeats begin anew: the session ends.
+    /// The session ends: SPMs leave as at its start, since any of them may get lost, and heartbeats begin anew.
     pub(super) fn restart(&mut self, now: Time) {
-        self.due = true;
+        self.opening = self.opening_spms;
+        self.opening_at = now;
         self.ihb_ns = self.ihb_min_ns;
         self.heartbeat_at = Some(now.plus(self.ihb_ns));
     }

@@ -58,7 +58,6 @@ pub(super) struct Trail {
     last_nak: Time,
     max_hold_ns: u64,
     hold_quiet_ns: u64,
-    holds: u64,
     holds_broken: u64,
     // Advance with time.
     window_ns: u64,
@@ -89,7 +88,6 @@ impl Trail {
             last_nak: Time::ZERO,
             max_hold_ns: nanos(config.max_hold),
             hold_quiet_ns: nanos(config.hold_quiet),
-            holds: 0,
             holds_broken: 0,
             window_ns,
             step_ns: (window_ns / 100 * percent).max(1),
@@ -99,9 +97,9 @@ impl Trail {
         }
     }
 
-    /// Times that a NAK held the trail, and times that the hold was broken.
-    pub(super) fn holds(&self) -> (u64, u64) {
-        (self.holds, self.holds_broken)
+    /// Times that a hold was broken.
+    pub(super) fn holds_broken(&self) -> u64 {
+        self.holds_broken
     }
 
     /// Whether the trail may not pass repairs that wait.
@@ -130,18 +128,18 @@ impl Trail {
         }
     }
 
-    /// A NAK for a packet in the window.
-    pub(super) fn on_nak(&mut self, now: Time, position: u64, view: &View) {
+    /// A NAK for a packet in the window. Tells whether it is the first that holds the trail.
+    pub(super) fn on_nak(&mut self, now: Time, position: u64, view: &View) -> bool {
         // RFC 3208 §16.2, conformance 64: while TXW_ADV_IVL_TMR runs, a NAK in the increment window restarts it.
         let running = self.target <= view.trail && (view.next >= self.starts_at || self.is_full(view));
-        if self.rule == Advance::Data && running && position < view.trail + self.increment {
-            self.restarted = Some(view.next + view.repairs + self.interval);
-            self.last_nak = now;
-            if self.held_since.is_none() {
-                self.held_since = Some(now);
-                self.holds += 1;
-            }
+        if self.rule != Advance::Data || !running || position >= view.trail + self.increment {
+            return false;
         }
+        self.restarted = Some(view.next + view.repairs + self.interval);
+        self.last_nak = now;
+        let first = self.held_since.is_none();
+        self.held_since = self.held_since.or(Some(now));
+        first
     }
 
     /// Whether the publisher has no room and everything is sent, so that no more data can drive the timer.

@@ -1,0 +1,223 @@
+//! Conformance section D: SPMs.
+
+use super::*;
+
+/// Milliseconds since `from` of every SPM that was sent.
+fn times(bench: &Bench, from: Time) -> Vec<u64> {
+    bench.sent.iter().filter(|sent| sent.spm().is_some()).map(|sent| sent.at.since(from) / 1_000_000).collect()
+}
+
+/// RFC 3208 §3.3, conformance 49, 52
+#[test]
+fn three_spaced_spms_with_an_empty_window_precede_the_first_data() {
+    for (_, profile) in Profile::ALL {
+        let config = config(profile);
+        let mut bench = Bench::new(&config);
+        bench.publisher.publish(b"hurry").expect("room");
+        let begin = bench.now;
+        bench.run(ms(100));
+        let first = bench.sent.iter().position(|sent| sent.odata().is_some()).expect("data left");
+        assert_eq!(first, 3, "{profile:?}");
+        for sent in &bench.sent[..first] {
+            let spm = sent.spm().expect("an SPM");
+            assert_eq!(spm.trail, spm.lead.next());
+            assert_eq!(spm.trail, Sqn::new(1000));
+        }
+        let waited = bench.sent[first].at.since(begin);
+        assert_eq!(waited, 2 * nanos(config.opening_gap));
+        assert!(waited <= nanos(config.ihb_min), "{profile:?} delays the first data by {waited} ns");
+    }
+}
+
+/// RFC 3208 §8.1, conformance 15, 48
+#[test]
+fn an_spm_names_the_sending_interface_and_carries_router_alert_where_the_profile_has_it() {
+    for (_, profile) in Profile::ALL {
+        let config = config(profile);
+        let mut bench = Bench::new(&config);
+        bench.run(ms(100));
+        for sent in &bench.sent {
+            assert_eq!(sent.spm().expect("an SPM").path, NLA);
+            assert_eq!(sent.to, To::Group(GROUP));
+            assert_eq!(sent.router_alert, profile != Profile::LowLatency);
+        }
+    }
+}
+
+/// RFC 3208 §5.1.5, conformance 44
+#[test]
+fn heartbeats_double_from_ihb_min_to_ihb_max_and_stay_there() {
+    let mut config = config(Profile::Lan);
+    config.ihb_min = ms(100);
+    config.ihb_max = ms(15_000);
+    config.ambient_spm = ms(60_000);
+    let mut bench = Bench::opened(&config);
+    bench.publish(1);
+    let from = bench.now;
+    bench.take();
+    bench.run(ms(60_000));
+    assert_eq!(times(&bench, from), [100, 300, 700, 1_500, 3_100, 6_300, 12_700, 25_500, 40_500, 55_500]);
+}
+
+/// RFC 3208 §5.1.5, conformance 45
+#[test]
+fn any_data_sets_the_heartbeat_back_to_ihb_min() {
+    let mut config = config(Profile::Lan);
+    config.ihb_min = ms(100);
+    config.ambient_spm = ms(60_000);
+    let mut bench = Bench::opened(&config);
+    bench.publish(1);
+    bench.run(ms(1_000));
+    bench.publish(1);
+    let from = bench.now;
+    bench.take();
+    bench.run(ms(350));
+    assert_eq!(times(&bench, from), [100, 300]);
+    bench.nak(&[1000]);
+    bench.flush();
+    assert_eq!(bench.rdata(), [1000]);
+    let from = bench.now;
+    bench.take();
+    bench.run(ms(350));
+    assert_eq!(times(&bench, from), [100, 300], "a repair is data too");
+}
+
+/// RFC 3208 §5.1.6, conformance 43, 46
+#[test]
+fn ambient_spms_are_interleaved_while_data_flows_and_only_then() {
+    let mut config = config(Profile::Lan);
+    config.ihb_min = ms(50);
+    config.ihb_max = ms(50);
+    config.ambient_spm = ms(20);
+    let mut bench = Bench::opened(&config);
+    let from = bench.now;
+    for _ in 0..1_000 {
+        bench.publish(1);
+        bench.run(ms(1));
+    }
+    let at = times(&bench, from);
+    assert!(at.windows(2).all(|pair| pair[1] - pair[0] <= 21), "{at:?}");
+    assert!((47..=50).contains(&at.len()), "{} in a second", at.len());
+
+    let idle = bench.now;
+    bench.run(ms(30));
+    bench.take();
+    bench.run(ms(1_000));
+    assert!(times(&bench, idle).windows(2).all(|pair| pair[1] - pair[0] == 50), "heartbeats alone");
+}
+
+/// conformance 43
+#[test]
+fn the_windows_profile_sends_an_spm_after_fifty_packets_or_half_a_second() {
+    let mut config = config(Profile::Windows);
+    config.window_slots = 1024;
+    config.burst = Burst::Packets(1_000);
+    let mut bench = Bench::opened(&config);
+    bench.publish(400);
+    let mut since = 0;
+    for sent in &bench.sent {
+        since = if sent.spm().is_some() { 0 } else { since + 1 };
+        assert!(since <= 50, "{since} data packets without an SPM");
+    }
+    assert_eq!(bench.spms().len(), 8);
+
+    let from = bench.now;
+    bench.take();
+    for _ in 0..30 {
+        bench.publish(1);
+        bench.run(ms(100));
+    }
+    let at = times(&bench, from);
+    assert!(at.len() >= 5 && at.windows(2).all(|pair| pair[1] - pair[0] <= 600), "{at:?}");
+}
+
+/// RFC 3208 §3.6.1, conformance 47
+#[test]
+fn spm_sqns_rise_by_one_whatever_the_data_does() {
+    let mut bench = Bench::new(&config(Profile::Lan));
+    for n in 0..50 {
+        bench.run(ms(7));
+        if n > 2 {
+            bench.publish(n % 3);
+        }
+        bench.spmr();
+    }
+    let sqns: Vec<u32> = bench.spms().iter().map(|spm| spm.sqn.get()).collect();
+    assert!(sqns.len() > 20);
+    assert_eq!(sqns, (0..sqns.len() as u32).collect::<Vec<_>>());
+}
+
+/// RFC 3208 §13.4, conformance 50
+#[test]
+fn an_spmr_is_answered_at_once_but_no_more_than_once_in_ihb_min() {
+    let mut config = config(Profile::Lan);
+    config.ihb_min = ms(100);
+    config.ihb_max = ms(50_000);
+    let mut bench = Bench::opened(&config);
+    bench.run(ms(60_000));
+    bench.take();
+    let from = bench.now;
+    bench.spmr();
+    bench.flush();
+    assert_eq!(times(&bench, from), [0]);
+    for _ in 0..1_000 {
+        bench.spmr();
+        bench.run(ms(1));
+    }
+    let at = times(&bench, from);
+    assert!(at.len() <= 12, "{at:?}");
+    assert!(at.windows(2).all(|pair| pair[1] - pair[0] >= 100), "{at:?}");
+    assert_eq!(bench.source.stats().spmrs, 1_001);
+}
+
+/// RFC 3208 §5.1.5, conformance 44, 50
+#[test]
+fn answers_leave_the_heartbeat_alone() {
+    let mut config = config(Profile::Lan);
+    config.ihb_min = ms(100);
+    config.ambient_spm = ms(60_000);
+    let mut bench = Bench::opened(&config);
+    bench.publish(1);
+    let from = bench.now;
+    bench.run(ms(150));
+    bench.take();
+    bench.spmr();
+    bench.run(ms(1_500));
+    assert_eq!(times(&bench, from), [150, 300, 700, 1_500]);
+}
+
+/// RFC 3208 §15.2.2, conformance 143
+#[test]
+fn the_range_of_the_back_off_is_advertised_where_it_is_steered() {
+    let mut bench = Bench::new(&config(Profile::Wan));
+    bench.run(ms(100));
+    let sent = &bench.sent[0];
+    let range = sent.header.options.nak_bo_rng(&sent.bytes).expect("OPT_NAK_BO_RNG");
+    assert_eq!((range.min_us, range.max_us), (10_000, 2_000_000));
+    let mut bench = Bench::new(&config(Profile::Lan));
+    bench.run(ms(100));
+    let sent = &bench.sent[0];
+    assert_eq!(sent.header.options.nak_bo_rng(&sent.bytes), None);
+}
+
+/// RFC 3208 §9.4, conformance 42
+#[test]
+fn late_joiners_are_offered_their_percentage_of_the_window_and_never_more_than_is_kept() {
+    let mut config = config(Profile::Lan);
+    config.late_join_percent = Some(25);
+    let mut bench = Bench::opened(&config);
+    let join = |bench: &mut Bench| {
+        bench.take();
+        bench.run(Duration::from_secs(10));
+        let sent = bench.sent.last().expect("a heartbeat").clone();
+        let spm = sent.spm().expect("an SPM");
+        let join = sent.header.options.join(&sent.bytes).expect("OPT_JOIN");
+        assert!(join.at_or_after(spm.trail) && join.at_or_before(spm.lead.next()));
+        join.get()
+    };
+    assert_eq!(join(&mut bench), 1000);
+    bench.publish(10);
+    assert_eq!(join(&mut bench), 1000);
+    bench.publish(20);
+    assert_eq!(join(&mut bench), 1000 + 30 - 16);
+}
