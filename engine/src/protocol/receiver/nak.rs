@@ -108,6 +108,7 @@ impl Missing {
 }
 
 /// One step in the figure.
+#[allow(clippy::match_same_arms, reason = "an arrow of the figure is an arm of the match")]
 pub(super) fn step(missing: &mut Missing, input: Input, limit: Retries) -> Action {
     let (state, action) = match (missing.state, input) {
         // RFC 3208 §6.3, conformance 93: a matching NCF ends the back-off without a NAK of our own.

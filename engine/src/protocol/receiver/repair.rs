@@ -178,13 +178,13 @@ impl Session {
                 return self.heard_after_repair(sqn, input, ctx);
             }
         }
-        if let Some(missing) = window.missing_mut(sqn) {
-            if input == Input::Ncf {
-                missing.ncfs = missing.ncfs.saturating_add(1);
-                if missing.ncfs > missing.asks.max(1) && missing.state == State::WaitData {
-                    count!(self, ctx, duplicate_ncfs);
-                    self.adapt.duplicate_heard(ctx.now);
-                }
+        if input == Input::Ncf
+            && let Some(missing) = window.missing_mut(sqn)
+        {
+            missing.ncfs = missing.ncfs.saturating_add(1);
+            if missing.ncfs > missing.asks.max(1) && missing.state == State::WaitData {
+                count!(self, ctx, duplicate_ncfs);
+                self.adapt.duplicate_heard(ctx.now);
             }
         }
         self.feed(sqn, input, ctx);

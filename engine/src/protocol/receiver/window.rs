@@ -331,6 +331,7 @@ impl Window {
 /// The windows of a receiver: made when first needed, kept for the next session, never more than bounded.
 #[derive(Debug)]
 pub(super) struct Windows {
+    #[allow(clippy::vec_box, reason = "they move in and out of sessions, which keep them boxed")]
     idle: Vec<Box<Window>>,
     slots: u32,
     /// How many more may be made.
