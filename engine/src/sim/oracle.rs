@@ -260,8 +260,10 @@ impl Witness {
         if first < view.first as i64 || last < first || last as u64 >= ledger.len() {
             return Err(format!("a loss of {first} to {last}, joined at {}, {} sent", view.first, ledger.len()));
         }
-        if cause == LossCause::WindowPassed && last >= self.watch.borrow().trail(tsi) {
-            return Err(format!("{last} reported as behind a trail that has not reached it"));
+        // An APDU is lost as a whole, once the trail has passed any of its packets.
+        let begins = last - i64::from(ledger.packets[last as usize].index);
+        if cause == LossCause::WindowPassed && begins >= self.watch.borrow().trail(tsi) {
+            return Err(format!("{begins} to {last} reported as behind a trail that has not reached it"));
         }
         if order == Some(Order::InOrder) {
             if first as u64 != view.next {

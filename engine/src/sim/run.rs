@@ -16,6 +16,7 @@ use crate::endpoint::{Endpoint, EndpointConfig, SourceId};
 use crate::frame::{ClaimError, Layout, Pool};
 use crate::link::Link;
 use crate::link::faults::{FaultPlan, Faults};
+use crate::protocol::receiver::NakCopy;
 use crate::protocol::source::{Advance, Burst, Publisher, Rate, SourceConfig, SourceState};
 use crate::protocol::{End, Rng};
 use crate::time::{Time, nanos};
@@ -28,6 +29,9 @@ pub type NodeLink = Tap<Faults<SimLink>>;
 const SPIN_MAX: u32 = 10_000;
 /// Frames of a source's pool besides its window: its control packets, repairs, and what comes in.
 const SPARE_FRAMES: u32 = 512;
+
+/// The two copies of a NAK come within this time, or count as two.
+const COPY_NS: u64 = 50_000_000;
 
 /// What is to be done at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -225,7 +229,8 @@ impl World {
         speaker.ledger = self.ledgers.borrow().0.len();
         self.ledgers.borrow_mut().0.push(Ledger::new(tsi, publisher.next_sqn()));
         speaker.publisher = Some(publisher);
-        self.watch.borrow_mut().begin(facts(&plan.config, tsi, node as u32, &path));
+        let copies = self.scenario.receivers.iter().any(|receiver| receiver.config.nak_copy != NakCopy::Never);
+        self.watch.borrow_mut().begin(facts(&plan.config, copies, tsi, node as u32, &path));
         self.schedule(self.now, What::Publish(n));
         self.look(node);
     }
@@ -371,6 +376,11 @@ impl World {
             match put(publisher, ledger, len, fragmented) {
                 Ok(()) => speaker.left -= 1,
                 Err(ClaimError::Full) => {
+                    if speaker.plan.config.advance == Advance::Application {
+                        // The application lets go of the older half.
+                        let half = u64::from(speaker.plan.config.window_slots / 2);
+                        publisher.advance_trail(publisher.sqn_of(position_before(ledger, half)));
+                    }
                     speaker.waiting = Some((len, fragmented));
                     full = true;
                     break;
@@ -438,10 +448,14 @@ impl World {
     pub fn run(mut self) -> Outcome {
         let mut steps = 0_u64;
         let mut last_over = Time::ZERO;
-        let mut limit = Time::from_nanos(u64::MAX);
+        // Publishing takes its time, but not for ever: an hour beyond any patience.
+        let mut limit = Time::from_nanos(patience_ns(&self.scenario) + 3_600_000_000_000);
         let joined_by = self.scenario.receivers.iter().map(|receiver| receiver.joins_ns).max().unwrap_or(0);
         while let Some(Reverse((at, _, what))) = self.heap.pop() {
             if at > limit {
+                if last_over == Time::ZERO {
+                    self.blame(format!("an application still waits to publish after {} s", at.as_nanos() / 1_000_000_000));
+                }
                 break;
             }
             self.now = at;
@@ -564,7 +578,7 @@ impl World {
 }
 
 /// What the watch has to know of a source.
-fn facts(config: &SourceConfig, tsi: Tsi, node: u32, path: &crate::frame::PathFacts) -> SourceFacts {
+fn facts(config: &SourceConfig, copies: bool, tsi: Tsi, node: u32, path: &crate::frame::PathFacts) -> SourceFacts {
     let packet = u64::from(path.ip_octets(usize::from(path.tpdu_max()), true));
     let rate = match config.rate {
         Rate::Max => None,
@@ -583,12 +597,18 @@ fn facts(config: &SourceConfig, tsi: Tsi, node: u32, path: &crate::frame::PathFa
         group: config.group,
         data_port: DATA_PORT,
         router_alert: config.router_alert,
-        ncf_limit_ns: nanos(config.ncf_repeat),
+        // Where NAKs are also multicast, the second copy is not confirmed again.
+        ncf_limit_ns: nanos(config.ncf_repeat).max(if copies { COPY_NS } else { 0 }),
         confirms_window_only: !config.confirm_late_naks,
         ip_header: u32::from(path.ip_header),
         rate,
         rate_counts_rdata: config.advance != Advance::Time,
     }
+}
+
+/// The position so many packets before the end.
+fn position_before(ledger: &Ledger, packets: u64) -> u64 {
+    ledger.len().saturating_sub(packets)
 }
 
 /// Length of the next message, and whether it takes several packets.

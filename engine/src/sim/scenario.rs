@@ -363,7 +363,7 @@ impl Scenario {
     ) {
         // Messages of several packets take 6 on average.
         let packets = messages + messages * fragmented_permille / 1000 * 6 + 16;
-        config.window_slots = if self.roomy { packets.next_power_of_two().max(64) } else { 64 << rng.below(6) };
+        config.window_slots = if self.roomy { (packets * 2).next_power_of_two().max(64) } else { 64 << rng.below(6) };
         config.apdu_max = 40_000;
         let timed = matches!(self.profile, Profile::Wan | Profile::Windows);
         if timed {

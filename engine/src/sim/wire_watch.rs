@@ -77,6 +77,8 @@ struct SourceWatch {
     asked: Vec<bool>,
     /// NAKs that must be confirmed, oldest first.
     unconfirmed: std::collections::VecDeque<(Time, i64)>,
+    /// Not confirmed, and excused if the trail turns out to have passed them by then.
+    doubtful: Vec<i64>,
     fin: bool,
     rst: bool,
     retired: bool,
@@ -157,6 +159,7 @@ impl WireWatch {
             confirmed: Vec::new(),
             asked: Vec::new(),
             unconfirmed: std::collections::VecDeque::new(),
+            doubtful: Vec::new(),
             fin: false,
             rst: false,
             retired: false,
@@ -178,6 +181,7 @@ impl WireWatch {
         self.each(tsi, |source| {
             source.retired = true;
             source.unconfirmed.clear();
+            source.doubtful.clear();
         });
     }
 
@@ -255,7 +259,14 @@ impl WireWatch {
         if header.packet_type().is_upstream() {
             return source.judge_upstream(packet, header, to, router_alert);
         }
-        unless(node == source.facts.node, "somebody else speaks for the source")?;
+        if node != source.facts.node {
+            // RFC 3208 §15.3.2: a unicast NCF that says so is repeated for the neighbours. Nothing else is.
+            let relayed = matches!(header.kind, Kind::Ncf(_)) && header.options.nbr_unreach();
+            return unless(
+                relayed && to == To::Neighbours(source.facts.group),
+                "somebody else speaks for the source",
+            );
+        }
         unless(!source.retired, "a packet after the end")?;
         let ledgers = self.ledgers.borrow();
         source.judge_downstream(now, packet, header, to, router_alert, &ledgers)
@@ -296,7 +307,12 @@ impl WireWatch {
                 }
                 source.unconfirmed.pop_front();
                 let last = source.confirmed[position as usize];
-                if !last.is_some_and(|last| last.plus(source.facts.ncf_limit_ns) >= at) {
+                if last.is_some_and(|last| last.plus(source.facts.ncf_limit_ns) >= at) {
+                    continue;
+                }
+                if source.facts.confirms_window_only {
+                    source.doubtful.push(position);
+                } else {
                     late = Some((at, source.facts.node, position));
                 }
             }
@@ -419,7 +435,8 @@ impl SourceWatch {
         unless(trail >= self.trail, "the trail moved back")?;
         unless(trail <= self.sent, "the trail is ahead of what was sent")?;
         self.trail = trail;
-        Ok(())
+        let passed = self.doubtful.drain(..).all(|position| position < trail);
+        unless(passed, "a NAK for the window was not confirmed")
     }
 
     fn judge_data(

@@ -91,6 +91,7 @@ impl<L: Link> Link for Faults<L> {
     fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
         let over = self.is_over(now);
         if self.receive.is_idle(over) && self.arrived.is_empty() {
+            self.more = false;
             return self.inner.receive(now, pool, into);
         }
         let before = into.len();
