@@ -242,7 +242,7 @@ impl Session {
         if missing.asks == 1 && missing.retries() == 0 {
             self.adapt.measured(ctx.now.since(missing.asked_at));
         }
-        self.adapt.repaired(ctx.now);
+        self.adapt.repaired(missing.asks > 0 && missing.ncfs <= missing.asks, ctx.now);
         let until = ctx.now.plus(self.adapt.nak_rdata_ivl(0));
         let excused = missing.asks.max(1).saturating_sub(missing.ncfs);
         self.recent.repairs[sqn.get() as usize % Recent::KEPT] = Repair { sqn, until, excused };
@@ -280,6 +280,7 @@ impl Session {
             Action::Nothing => {}
         }
         if suppressed {
+            self.adapt.others_heard();
             count!(self, ctx, naks_suppressed);
         }
         false

@@ -214,7 +214,9 @@ fn beyond_the_quota_the_newest_packet_goes_and_comes_back_later() {
         bench.pass(20 * MS);
         let asked = bench.naked();
         bench.sent.clear();
-        asked.into_iter().for_each(|sqn| bench.rdata(sqn, 100));
+        for sqn in asked {
+            bench.rdata(sqn, 100);
+        }
         said.extend(bench.said());
     }
     assert_eq!(said, datas(101..109));
@@ -233,7 +235,9 @@ fn data_far_ahead_is_asked_for_when_its_turn_comes() {
         let asked = bench.naked();
         assert!(asked.len() <= 64);
         bench.sent.clear();
-        asked.into_iter().for_each(|sqn| bench.rdata(sqn, 100));
+        for sqn in asked {
+            bench.rdata(sqn, 100);
+        }
         said.extend(bench.said());
     }
     assert_eq!(said, datas(101..401));

@@ -3,10 +3,13 @@
 use super::super::{Interval, NakCopy, OnLoss};
 use super::*;
 
+/// Something that happens on a bench.
+type Deed = fn(&mut Bench);
+
 /// RFC 3208 §6.3, conformance 90
 #[test]
 fn a_gap_shown_by_odata_rdata_an_spm_or_an_ncf_is_asked_for() {
-    let show: [(&str, fn(&mut Bench)); 3] = [
+    let show: [(&str, Deed); 3] = [
         ("ODATA", |bench| bench.odata(103, 100)),
         ("RDATA", |bench| bench.rdata(103, 100)),
         ("SPM", |bench| bench.spm(2, 100, 102)),
@@ -166,7 +169,7 @@ fn whoever_hears_of_it_again_while_waiting_for_data_waits_anew() {
 /// RFC 3208 §6.3, conformance 98
 #[test]
 fn data_stops_naks_in_every_state() {
-    let states: [(&str, fn(&mut Bench)); 4] = [
+    let states: [(&str, Deed); 4] = [
         ("BACK_OFF", |_| {}),
         ("WAIT_NCF", |bench| bench.pass(60 * MS)),
         ("WAIT_DATA", |bench| bench.ncf(&[101])),
