@@ -3,12 +3,14 @@
 //! One per session; `repair` calls it. What it learns:
 //!
 //! * the repair round trip (NAK → RDATA, smoothed) sets NAK_RPT_IVL and NAK_RDATA_IVL: 4 × SRTT + margin between floor and ceiling, doubling
-//!   with each retry of the same SQN;
-//! * duplicates set NAK_BO_IVL: an NCF for a SQN beyond the first one says that another receiver asked for it as well, before it could hear
-//!   the confirmation. Each doubles the interval, each repair without one narrows it by a sixteenth.
+//!   with each retry of the same SQN. NAK_BO_IVL starts from it as well: long enough to hear the NCF for somebody else's NAK;
+//! * a repair that we asked for and nobody else narrows NAK_BO_IVL by a quarter, down to the floor: a receiver alone soon asks at once;
+//! * a confirmation for which we had not asked says that others share our losses: NAK_BO_IVL goes back to 4 × SRTT + margin at least, and from
+//!   there narrows by a sixteenth only;
+//! * an NCF beyond the first says that another receiver asked before it could hear the confirmation: NAK_BO_IVL doubles.
 //!
 //! The wider the interval had to become, the more receivers share our losses, and the more the draw leans to its end: then few draw a short
-//! back-off, and they silence the many. A receiver alone stays at the floor, where the draw is short whatever it is.
+//! back-off, and they silence the many.
 //!
 //! Guards the bounds: nothing that the network says makes an interval shorter or longer than configured.
 
@@ -90,9 +92,10 @@ pub(super) struct Adapt {
     settled_at: Time,
 }
 
-/// A power of two: the share by which a quiet repair narrows NAK_BO_IVL. Smaller forgets a crowd too fast, larger keeps a lone receiver slow
-/// for longer: from 2 ms to 20 µs takes 75 losses.
-const NARROW_SHIFT: u32 = 4;
+/// Powers of two: the share by which a quiet repair narrows NAK_BO_IVL. Among others: a sixteenth, for a crowd is not forgotten in a moment.
+const NARROW_AMONG_OTHERS: u32 = 4;
+/// Alone: a quarter; from 200 µs to 5 µs takes 13 losses.
+const NARROW_ALONE: u32 = 2;
 /// As in RFC 6298: a new measurement counts an eighth.
 const SRTT_SHIFT: u32 = 3;
 
@@ -115,7 +118,7 @@ impl Adapt {
     // RFC 3208 §6.3, conformance 92: random over NAK_BO_IVL.
     pub(super) fn draw_back_off(&self, retries: u32, rng: &mut Rng) -> u64 {
         let bounds = self.base.back_off;
-        if self.is_advertised || !bounds.is_adaptive() {
+        if !self.is_adapting() {
             let least = self.base.least.min(self.back_off);
             return least + rng.up_to(self.back_off - least);
         }
@@ -147,29 +150,58 @@ impl Adapt {
     /// A repair that was asked for once came `rtt` after the NAK.
     pub(super) fn measured(&mut self, rtt: u64) {
         let rtt = rtt.max(1);
+        let is_first = self.srtt == 0;
         self.srtt =
             if self.srtt == 0 { rtt } else { self.srtt - (self.srtt >> SRTT_SHIFT) + (rtt >> SRTT_SHIFT) }.max(1);
+        if is_first {
+            self.listen();
+        }
     }
 
-    /// Something that was asked for came.
-    pub(super) fn repaired(&mut self, now: Time) {
+    /// Long enough to hear the NCF for somebody else's NAK.
+    fn listening(&self) -> u64 {
+        let bounds = self.base.back_off;
+        self.srtt.saturating_mul(4).saturating_add(bounds.floor).clamp(bounds.floor, bounds.ceiling)
+    }
+
+    fn listen(&mut self) {
+        if self.is_adapting() {
+            self.back_off = self.back_off.max(self.listening());
+        }
+    }
+
+    /// Others ask for what we miss, before we did.
+    pub(super) fn others_heard(&mut self) {
+        self.listen();
+    }
+
+    /// Something that was asked for came; `alone`: by us, and by nobody else.
+    pub(super) fn repaired(&mut self, alone: bool, now: Time) {
         if self.settle(now) {
-            self.back_off -= self.back_off >> NARROW_SHIFT;
-            self.back_off = self.back_off.max(self.base.back_off.floor);
+            let (share, least) = if alone {
+                (NARROW_ALONE, self.base.back_off.floor)
+            } else {
+                (NARROW_AMONG_OTHERS, self.listening().min(self.back_off))
+            };
+            self.back_off = (self.back_off - (self.back_off >> share)).max(least);
         }
     }
 
     /// Others asked for what we miss or missed, although it had been confirmed already.
     pub(super) fn duplicate_heard(&mut self, now: Time) {
-        if !self.is_advertised && self.base.back_off.is_adaptive() {
+        if self.is_adapting() {
             self.back_off = self.base.back_off.after(self.back_off, 1);
             // What this crowd was about to say is no proof of calm.
             self.settled_at = now.plus(self.back_off);
         }
     }
 
+    fn is_adapting(&self) -> bool {
+        !self.is_advertised && self.base.back_off.is_adaptive()
+    }
+
     fn settle(&mut self, now: Time) -> bool {
-        let settled = !self.is_advertised && self.base.back_off.is_adaptive() && now >= self.settled_at;
+        let settled = self.is_adapting() && now >= self.settled_at;
         if settled {
             self.settled_at = now.plus(self.back_off);
         }
@@ -191,13 +223,13 @@ impl Adapt {
         let max = (u64::from(max_us) * 1000).clamp(1000, limit);
         let min = (u64::from(min_us) * 1000).clamp(0, max);
         self.base.advertised = (min, max);
-        if self.is_advertised || !self.base.back_off.is_adaptive() {
-            self.back_off = self.back_off.clamp(min, max);
-        } else {
+        if self.is_adapting() {
             let floor = min.max(1000);
             let max = max.max(floor);
             self.base.back_off = Bounds { floor, start: self.base.back_off.start.clamp(floor, max), ceiling: max };
             self.back_off = self.back_off.clamp(floor, max);
+        } else {
+            self.back_off = self.back_off.clamp(min, max);
         }
     }
 }

@@ -47,7 +47,29 @@ impl Default for Recent {
     }
 }
 
+/// A back-off drawn for several SQNs: what is lost together is asked for together, and others hear one NCF for all of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SharedDraw {
+    drawn_at: Time,
+    retries: u32,
+    wait: Option<u64>,
+}
+
 impl Session {
+    /// NAK_RB_IVL for an SQN that was tried in vain `retries` times.
+    fn back_off<S>(&mut self, retries: u32, ctx: &mut Ctx<'_, S>) -> Time {
+        let wait = match self.draw {
+            SharedDraw { drawn_at, retries: drawn_for, wait: Some(wait) }
+                if drawn_at == ctx.now && drawn_for == retries =>
+            {
+                wait
+            }
+            _ => self.adapt.draw_back_off(retries, ctx.rng),
+        };
+        self.draw = SharedDraw { drawn_at: ctx.now, retries, wait: Some(wait) };
+        ctx.now.plus(wait)
+    }
+
     pub(super) fn may_nak(&self) -> bool {
         // RFC 3208 §6.2, conformance 74: not before the first SPM. RFC 3208 §15.3.2, conformance 108: not while silenced.
         self.spm.is_some() && !self.silenced && self.phase == Phase::Live
@@ -107,9 +129,9 @@ impl Session {
             }
             let limit = self.expected.plus(Self::reach(window.len(), ctx.set.held_max));
             let end = if gap.end.is_after(limit) { limit } else { gap.end };
-            // One draw for a NAK's worth of neighbours: they are asked for together, and others hear one NCF for all.
-            let (mut drawn, mut back_off) = (0, 0);
-            while window.worked.is_before(end) {
+            while let Some(window) = &mut self.window
+                && window.worked.is_before(end)
+            {
                 if budget == 0 {
                     return;
                 }
@@ -117,16 +139,11 @@ impl Session {
                 let sqn = window.worked;
                 window.worked = sqn.next();
                 if matches!(window.slot(sqn), Slot::Empty) {
-                    if drawn == 0 {
-                        back_off = self.adapt.draw_back_off(0, ctx.rng);
-                        drawn = ctx.set.nak_sqns_max;
-                    }
-                    drawn -= 1;
-                    window.replace(sqn, Slot::Missing(Missing::detected()));
-                    window.arm(sqn, ctx.now.plus(back_off));
+                    self.begin(sqn, ctx);
                 }
             }
-            if window.worked != gap.end && window.worked.is_before(gap.end) {
+            let Some(window) = &mut self.window else { return };
+            if window.worked.is_before(gap.end) {
                 // The rest follows when the edge has moved.
                 return;
             }
@@ -134,12 +151,20 @@ impl Session {
         }
     }
 
+    /// Begins NAK generation for one SQN.
+    fn begin<S>(&mut self, sqn: Sqn, ctx: &mut Ctx<'_, S>) {
+        let at = self.back_off(0, ctx);
+        if let Some(window) = &mut self.window {
+            window.replace(sqn, Slot::Missing(Missing::detected()));
+            window.arm(sqn, at);
+        }
+    }
+
     /// What was held is missing again.
     pub(super) fn miss_again<S>(&mut self, sqn: Sqn, ctx: &mut Ctx<'_, S>) {
         let Some(window) = &mut self.window else { return };
         if sqn.is_before(window.worked) {
-            window.replace(sqn, Slot::Missing(Missing::detected()));
-            window.arm(sqn, ctx.now.plus(self.adapt.draw_back_off(0, ctx.rng)));
+            self.begin(sqn, ctx);
         } else {
             window.gaps.push(Gap { end: sqn.next(), detected_at: ctx.now, arrivals: self.arrivals });
         }
@@ -217,7 +242,7 @@ impl Session {
         if missing.asks == 1 && missing.retries() == 0 {
             self.adapt.measured(ctx.now.since(missing.asked_at));
         }
-        self.adapt.repaired(ctx.now);
+        self.adapt.repaired(missing.asks > 0 && missing.ncfs <= missing.asks, ctx.now);
         let until = ctx.now.plus(self.adapt.nak_rdata_ivl(0));
         let excused = missing.asks.max(1).saturating_sub(missing.ncfs);
         self.recent.repairs[sqn.get() as usize % Recent::KEPT] = Repair { sqn, until, excused };
@@ -234,8 +259,10 @@ impl Session {
         let suppressed = matches!(before, State::BackOff | State::Due) && matches!(input, Input::Ncf | Input::Nak);
         match action {
             Action::BackOff => {
-                let wait = self.adapt.draw_back_off(tried, ctx.rng);
-                window.arm(sqn, ctx.now.plus(wait));
+                let at = self.back_off(tried, ctx);
+                if let Some(window) = &mut self.window {
+                    window.arm(sqn, at);
+                }
             }
             Action::Ask => window.mark_due(sqn),
             Action::AwaitNcf => {
@@ -253,6 +280,7 @@ impl Session {
             Action::Nothing => {}
         }
         if suppressed {
+            self.adapt.others_heard();
             count!(self, ctx, naks_suppressed);
         }
         false

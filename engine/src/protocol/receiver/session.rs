@@ -8,7 +8,7 @@ use core::net::IpAddr;
 
 use super::adapt::{Adapt, Baseline};
 use super::config::Settings;
-use super::repair::Recent;
+use super::repair::{Recent, SharedDraw};
 use super::spmr::Spmr;
 use super::stats::{ReceiverStats, SessionStats};
 use super::window::{Window, Windows};
@@ -98,6 +98,7 @@ pub(super) struct Session {
     pub(super) assembled: (u32, u32),
     pub(super) adapt: Adapt,
     pub(super) recent: Recent,
+    pub(super) draw: SharedDraw,
     pub(super) spmr: Spmr,
     /// No frame could be had for a packet: not before this time again.
     pub(super) frames_at: Time,
@@ -136,6 +137,7 @@ impl Session {
             assembled: (0, 0),
             adapt: Adapt::new(baseline),
             recent: Recent::default(),
+            draw: SharedDraw::default(),
             spmr: Spmr::Idle,
             frames_at: Time::ZERO,
             next: now,

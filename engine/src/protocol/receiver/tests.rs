@@ -19,7 +19,7 @@ use super::{Receiver, ReceiverConfig};
 use crate::frame::{Incoming, Layout, PathFacts, Pool, To, TxBatch};
 use crate::protocol::config::Profile;
 use crate::protocol::{Delivery, End, Event, LossCause, Sink};
-use crate::time::{Time, nanos};
+use crate::time::Time;
 use crate::wire::build::{self, Content, DataOptions, DataTemplate, DataType, NakOptions, NakType, SpmOptions};
 use crate::wire::checksum::sum;
 use crate::wire::{Fragment, Gsi, Header, Kind, Limits, Nak, Poll, Spm, Sqn, Tsi, parse};
@@ -143,8 +143,17 @@ impl Bench {
     }
 
     pub(super) fn seeded(config: &ReceiverConfig, seed: u64) -> Self {
+        Self::over(4096, config, seed)
+    }
+
+    /// One of a thousand.
+    pub(super) fn small(config: &ReceiverConfig, seed: u64) -> Self {
+        Self::over(16, config, seed)
+    }
+
+    fn over(frames: u32, config: &ReceiverConfig, seed: u64) -> Self {
         Self {
-            pool: Pool::anonymous(Layout::standard(4096)).expect("a small mapping"),
+            pool: Pool::anonymous(Layout::standard(frames)).expect("a small mapping"),
             receiver: Receiver::new(config, PATH, seed).expect("a good configuration"),
             now: 5 * SECOND,
             application: Application::default(),
@@ -206,7 +215,14 @@ impl Bench {
         self.now = until;
     }
 
-    pub(super) fn data_with(&mut self, data_type: DataType, sqn: u32, trail: u32, options: &DataOptions, payload: &[u8]) {
+    pub(super) fn data_with(
+        &mut self,
+        data_type: DataType,
+        sqn: u32,
+        trail: u32,
+        options: &DataOptions,
+        payload: &[u8],
+    ) {
         let front = build::DATA_HEADER_LEN + options.len();
         let mut packet = vec![0; front];
         packet.extend_from_slice(payload);
@@ -312,10 +328,6 @@ pub(super) fn plain() -> ReceiverConfig {
     config.nak_rdata_ivl = super::Interval::Fixed(Duration::from_millis(500));
     config.on_loss = super::OnLoss::Skip;
     config
-}
-
-pub(super) fn ns(duration: Duration) -> u64 {
-    nanos(duration)
 }
 
 /// A bench that has joined: SPM heard, data up to `sqn` delivered.

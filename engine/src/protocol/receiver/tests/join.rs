@@ -40,7 +40,6 @@ fn an_offer_of_history_is_taken_up_as_far_as_the_trail_lets_it() {
     for (offer, trail, first) in [(90, 50, 90), (40, 50, 50), (120, 50, 100)] {
         let join = Some(Sqn::new(offer));
         let mut by_data = Bench::new(&plain());
-        by_data.spm_with(spm(1, trail, 99), &SpmOptions { nbr_unreach: true, ..PLAIN });
         by_data.data_with(DataType::Odata, 100, trail, &DataOptions { join, ..DataOptions::NONE }, b"x");
         by_data.spm(2, trail, 100);
         by_data.pass(100 * MS);
