@@ -309,6 +309,18 @@ impl Pool {
         Frame { pool: self.id, index, start, len }
     }
 
+    /// Mints the token of a slot unless it is in flight.
+    #[inline]
+    pub(super) fn try_lend(&mut self, index: u32, start: u16, len: u16) -> Option<Frame> {
+        let place = &mut self.place[index as usize];
+        if *place != Place::Slot {
+            return None;
+        }
+        *place = Place::Lent;
+        self.lent += 1;
+        Some(Frame { pool: self.id, index, start, len })
+    }
+
     /// Counts every frame by place: O(frames), for tests, shutdown and debugging.
     pub fn census(&self) -> Census {
         let count = |wanted: Place| self.place.iter().filter(|&&place| place == wanted).count() as u32;

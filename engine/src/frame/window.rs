@@ -15,7 +15,7 @@
 //! * a slot that is *lent* (its token is with a link, on its way out) is touched by neither: the reader refuses, the trail stops in
 //!   front of it, and so no claim can reach it.
 
-use core::ops::{Deref, DerefMut};
+use core::ops::{Deref, DerefMut, Range};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
@@ -498,6 +498,53 @@ impl Reader {
         Some(pool.lend(self.shared.index(position), slot.start - front, front + slot.len))
     }
 
+    /// [`Reader::packet_mut`] and [`Reader::lend`] in one, slot after slot: for packets that leave for the first time. Of each slot
+    /// in `positions`, `admit` hears the payload's length and may stop; then `each` gets position, payload length, packet (with
+    /// `front` octets before the payload) and token. Stops at a fragment or at a slot in flight. Returns where it stopped.
+    ///
+    /// One call for many packets, because what has to be looked up and checked is the same for all of them.
+    #[inline]
+    pub fn lend_plain(
+        &mut self,
+        pool: &mut Pool,
+        positions: Range<u64>,
+        front: u16,
+        mut admit: impl FnMut(u16) -> bool,
+        mut each: impl FnMut(u64, u16, &mut [u8], Frame),
+    ) -> u64 {
+        if positions.is_empty() {
+            return positions.start;
+        }
+        self.check(positions.start);
+        self.check(positions.end - 1);
+        assert!(self.run.pool == pool.id(), "a window of another pool");
+        let shared = &*self.shared;
+        let (base, mask, shapes) = (shared.base, shared.mask, &*shared.shapes);
+        let frame_size = shared.slab.layout().frame_size as usize;
+        // Both ends of the run lie in the slab, and so does all between them.
+        let chunks = shared.slab.octet(base, 0);
+        shared.slab.octet(base + mask as u32, frame_size as u32);
+        for position in positions.clone() {
+            let slot = (position & mask) as usize;
+            let place = shapes[slot].place.load(Ordering::Relaxed);
+            let (payload, len) = ((place >> 49) as u16, (place >> 32) as u16);
+            if place & Shape::FRAGMENTED != 0 || !admit(len) {
+                return position;
+            }
+            assert!(front <= payload, "headers in front of their chunk");
+            let (start, octets) = (payload - front, usize::from(front) + usize::from(len));
+            assert!(usize::from(start) + octets <= frame_size, "a packet longer than its frame");
+            let Some(frame) = pool.try_lend(base + slot as u32, start, octets as u16) else { return position };
+            // SAFETY: `check` proved that the position is the reader's; its chunk is number `slot` of the run, which lies in the slab,
+            // and the range was checked to lie in the chunk. The token was minted just now, and nobody can use it while `each` has
+            // the packet: the pool is borrowed here.
+            let packet =
+                unsafe { core::slice::from_raw_parts_mut(chunks.add(slot * frame_size + usize::from(start)), octets) };
+            each(position, len, packet, frame);
+        }
+        positions.end
+    }
+
     /// Moves the trail up to `position`, or to the first slot that is in flight, and gives what lies behind to the publisher.
     /// Returns where the trail is now.
     pub fn advance(&mut self, pool: &Pool, position: u64) -> u64 {
@@ -601,6 +648,46 @@ mod tests {
         assert_eq!(pool.census().lent, 1);
         pool.put(frame);
         assert_eq!(reader.advance(&pool, 4), 4);
+    }
+
+    #[test]
+    fn many_slots_are_filled_and_lent_in_one_call_up_to_a_refusal_a_fragment_or_one_in_flight() {
+        let (mut pool, mut writer, mut reader) = make(16);
+        for n in 0..6 {
+            publish(&mut writer, &[n; 3]).expect("room");
+        }
+        writer.claim_apdu(150).expect("room").commit();
+        assert_eq!(reader.refresh(), 8);
+        let mut frames = Vec::new();
+        let mut lend = |pool: &mut Pool, positions: Range<u64>, octets: u16| {
+            let mut left = octets;
+            reader.lend_plain(
+                pool,
+                positions,
+                24,
+                |len| {
+                    let admitted = left >= len;
+                    left = left.saturating_sub(len);
+                    admitted
+                },
+                |position, len, packet, frame| {
+                    assert_eq!(packet[24..], vec![position as u8; usize::from(len)]);
+                    packet[..24].fill(0xAA);
+                    frames.push(frame);
+                },
+            )
+        };
+        assert_eq!(lend(&mut pool, 0..0, 100), 0);
+        assert_eq!(lend(&mut pool, 0..4, 6), 2, "refused");
+        assert_eq!(lend(&mut pool, 1..4, 100), 1, "in flight");
+        assert_eq!(lend(&mut pool, 2..8, 100), 6, "a fragment");
+        assert_eq!(frames.len(), 6);
+        for (n, frame) in frames.into_iter().enumerate() {
+            assert_eq!((frame.start(), frame.len()), (276, 27));
+            assert_eq!(pool.bytes(&frame)[23..], [0xAA, n as u8, n as u8, n as u8]);
+            pool.put(frame);
+        }
+        assert_eq!(pool.census().lent, 0);
     }
 
     #[test]

@@ -4,12 +4,12 @@
 //! header written in front of a payload that stays where the publisher put it, one token handed over. Guards: SQNs leave in order,
 //! nothing leaves beyond the rate, and neither new data nor repairs starve the other.
 
-use super::rate::Class;
+use super::rate::{Class, Limiter};
 use super::{RETRY_NS, Source};
 use crate::frame::{Apdu, Frame, Outgoing, Pool, TxBatch};
 use crate::time::Time;
 use crate::wire::build::{Content, DATA_HEADER_LEN, DataOptions, DataType, patch_data};
-use crate::wire::{Fragment, checksum};
+use crate::wire::{Fragment, Sqn, checksum};
 
 /// How far new data and repairs may get out of balance, in octets × percent: some large packets' worth.
 const BALANCE_MAX: i64 = 100 * 65_536;
@@ -27,6 +27,17 @@ enum Repair {
     OutOfRate,
     /// No repair can leave until a frame is free.
     OutOfFrames,
+}
+
+/// Whether the rate lets new data of `octets` leave; if so, it is counted, else `after` says when it will.
+fn admit(limiter: &mut Limiter, octets: u32, after: &mut Time) -> bool {
+    let allowed = limiter.allows(Class::Sustained, octets);
+    if allowed {
+        limiter.sent(Class::Sustained, octets);
+    } else {
+        *after = limiter.ready_at(Class::Sustained, octets);
+    }
+    allowed
 }
 
 impl Source {
@@ -104,72 +115,89 @@ impl Source {
         let end = end.min(first + (out.room() as u64).min(self.spms.packets_left()));
         // RFC 3208 §8.2, conformance 38: the trail of this moment.
         let trail = self.sqn_of(self.window.trail());
-        let limited = self.limiter.is_limited();
-        let mut payload_octets = 0_u64;
-        let mut option_octets = 0_u64;
-        let mut position = first;
+        let payload_before = self.stats.odata_payload;
         self.data_after = now;
-        while position < end {
-            let slot = self.window.slot(position);
-            let mut front = DATA_HEADER_LEN as u16;
-            let mut options = None;
-            if slot.apdu.is_some() || position == self.syn_position {
-                let given = self.data_options(position, slot.apdu);
-                front += given.len() as u16;
-                option_octets += given.len() as u64;
-                options = Some(given);
+        while self.next < end {
+            let from = self.next;
+            if from == self.syn_position {
+                self.send_with_options(pool, out, trail);
+            } else if self.limiter.is_limited() {
+                self.send_plain::<true>(pool, out, end, trail);
+            } else {
+                self.send_plain::<false>(pool, out, end, trail);
             }
-            if limited {
-                let octets = self.path.ip_octets(usize::from(front + slot.len), false);
-                if !self.limiter.allows(Class::Sustained, octets) {
-                    self.data_after = self.limiter.ready_at(Class::Sustained, octets);
-                    option_octets -= u64::from(front) - DATA_HEADER_LEN as u64;
-                    break;
-                }
-                self.limiter.sent(Class::Sustained, octets);
-            }
-            // RFC 3208 §5.1.1, conformance 31: numbered as submitted, sent in sequence.
-            let sqn = self.first.plus(position as u32);
-            let Some(bytes) = self.window.packet_mut(pool, position, front) else {
-                debug_assert!(false, "a slot that was never sent is in flight");
+            if self.next == from && !(self.data_after == now && self.send_with_options(pool, out, trail)) {
                 break;
-            };
-            let (header, payload) = bytes.split_at_mut(usize::from(front));
-            let sum = checksum::sum(payload);
-            match (header.first_chunk_mut(), options) {
-                (Some(header), None) => {
-                    self.template.plain(header, DataType::Odata, Content::Original, sqn, trail, slot.len, sum);
-                }
-                (_, options) => {
-                    let options = options.unwrap_or_default();
-                    let built = self.template.data(
-                        header,
-                        DataType::Odata,
-                        Content::Original,
-                        sqn,
-                        trail,
-                        &options,
-                        slot.len,
-                        sum,
-                    );
-                    debug_assert!(built.is_ok(), "options that do not fit the room left for them");
-                }
             }
-            let Some(frame) = self.window.lend(pool, position, front) else { break };
-            payload_octets += u64::from(slot.len);
-            position += 1;
-            out.push(Outgoing { frame, to: self.to, router_alert: false });
         }
-        self.next = position;
-        let packets = position - first;
+        let packets = self.next - first;
         if packets > 0 {
             self.stats.odata += packets;
-            self.stats.odata_payload += payload_octets;
             let headers = u64::from(self.path.ip_octets(DATA_HEADER_LEN, false));
-            self.stats.odata_octets += payload_octets + option_octets + packets * headers;
+            self.stats.odata_octets += self.stats.odata_payload - payload_before + packets * headers;
             self.spms.on_data(now, packets);
             self.trail.on_sent(now);
         }
+    }
+
+    /// The hot loop: packets without options, until one has some or the rate is used up.
+    #[inline]
+    fn send_plain<const LIMITED: bool>(&mut self, pool: &mut Pool, out: &mut TxBatch, end: u64, trail: Sqn) {
+        let Self { window, template, limiter, path, data_after, first, to, .. } = self;
+        let (template, first, to) = (*template, *first, *to);
+        let mut payload_octets = 0_u64;
+        self.next = window.lend_plain(
+            pool,
+            self.next..end,
+            DATA_HEADER_LEN as u16,
+            |len| {
+                if !LIMITED {
+                    return true;
+                }
+                let octets = path.ip_octets(DATA_HEADER_LEN + usize::from(len), false);
+                admit(limiter, octets, data_after)
+            },
+            |position, len, packet, frame| {
+                if let Some((header, payload)) = packet.split_first_chunk_mut() {
+                    // RFC 3208 §5.1.1, conformance 31: numbered as submitted, sent in sequence.
+                    let sqn = first.plus(position as u32);
+                    let sum = checksum::sum(payload);
+                    template.plain(header, DataType::Odata, Content::Original, sqn, trail, len, sum);
+                }
+                payload_octets += u64::from(len);
+                out.push(Outgoing { frame, to, router_alert: false });
+            },
+        );
+        self.stats.odata_payload += payload_octets;
+    }
+
+    /// The next packet, which has options. False when it could not leave.
+    #[cold]
+    fn send_with_options(&mut self, pool: &mut Pool, out: &mut TxBatch, trail: Sqn) -> bool {
+        let position = self.next;
+        let slot = self.window.slot(position);
+        let options = self.data_options(position, slot.apdu);
+        let front = DATA_HEADER_LEN + options.len();
+        let octets = self.path.ip_octets(front + usize::from(slot.len), false);
+        if !admit(&mut self.limiter, octets, &mut self.data_after) {
+            return false;
+        }
+        let sqn = self.sqn_of(position);
+        if let Some(packet) = self.window.packet_mut(pool, position, front as u16) {
+            let (header, payload) = packet.split_at_mut(front);
+            let (kind, content, sum) = (DataType::Odata, Content::Original, checksum::sum(payload));
+            let built = self.template.data(header, kind, content, sqn, trail, &options, slot.len, sum);
+            debug_assert!(built.is_ok(), "options that do not fit the room left for them");
+        }
+        let Some(frame) = self.window.lend(pool, position, front as u16) else {
+            debug_assert!(false, "a slot that was never sent is in flight");
+            return false;
+        };
+        out.push(Outgoing { frame, to: self.to, router_alert: false });
+        self.next = position + 1;
+        self.stats.odata_payload += u64::from(slot.len);
+        self.stats.odata_octets += options.len() as u64;
+        true
     }
 
     #[cold]

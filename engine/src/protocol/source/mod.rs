@@ -73,6 +73,17 @@ const RETRY_NS: u64 = 20_000;
 /// Slots that the trail passes in one call: bounds the time that a call takes when a large increment falls due.
 const TRAIL_STEP: u64 = 4_096;
 
+/// Why an NCF or an SPM has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// The batch is full.
+    Room,
+    /// The rate does not allow it yet.
+    Rate,
+    /// No frame is free.
+    Frames,
+}
+
 /// One session's sending side.
 pub struct Source {
     // What every packet needs.
@@ -308,8 +319,8 @@ impl Source {
         self.limiter.refill(now);
         self.advance(now, pool);
         // RFC 3208 §5.1.3, conformance 35: strictly in this order; what is stopped stops all behind it.
-        let control_left = self.inbox.front().is_some() && !self.send_confirmations(now, pool, out);
-        if control_left || (self.spms.is_due(now) && !self.send_spm(now, pool, out)) {
+        let control = self.send_control(now, pool, out);
+        if matches!(control, Err(Held::Room | Held::Rate)) {
             (self.data_after, self.repairs_after) = (self.control_after, self.control_after);
             return;
         }
@@ -319,9 +330,18 @@ impl Source {
             self.advance(now, pool);
         }
         self.end_if_drained(now);
-        if self.spms.is_due(now) {
-            self.send_spm(now, pool, out);
+        if control.is_ok() && self.spms.is_due(now) {
+            // What was sent just now made it due: so many packets, or the last of a session.
+            let _ = self.send_spm(now, pool, out);
         }
+    }
+
+    /// NCFs, then SPMs. Without frames they wait, but data, whose frames are its own, does not wait with them.
+    fn send_control(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) -> Result<(), Held> {
+        if self.inbox.front().is_some() {
+            self.send_confirmations(now, pool, out)?;
+        }
+        if self.spms.is_due(now) { self.send_spm(now, pool, out) } else { Ok(()) }
     }
 
     /// Moves the trail as far as its rule and the slots in flight allow.
@@ -364,8 +384,8 @@ impl Source {
         Some(frame)
     }
 
-    /// Builds a packet into a loose frame and sends it. False when it could not leave.
-    fn send_control(
+    /// Builds a packet into a loose frame and sends it. Returns its octets.
+    fn send_built(
         &mut self,
         now: Time,
         pool: &mut Pool,
@@ -373,41 +393,38 @@ impl Source {
         class: Class,
         to: To,
         build: impl FnOnce(&Self, &mut [u8]) -> Result<usize, build::BuildError>,
-    ) -> Option<u32> {
+    ) -> Result<u64, Held> {
         self.control_after = now;
         if out.room() == 0 {
-            return None;
+            return Err(Held::Room);
         }
         let Some(mut frame) = self.loose(pool) else {
             self.control_after = now.plus(RETRY_NS);
-            return None;
+            return Err(Held::Frames);
         };
-        let Ok(len) = build(self, pool.bytes_mut(&mut frame)) else {
-            // The largest control packet fits the smallest path that `check` lets through.
-            debug_assert!(false, "a control packet that does not fit");
-            pool.put(frame);
-            self.control_after = now.plus(RETRY_NS);
-            return None;
-        };
+        let built = build(self, pool.bytes_mut(&mut frame));
+        // The longest control packet fits the shortest path that `check` lets through.
+        debug_assert!(built.is_ok(), "a control packet that does not fit: {built:?}");
+        let len = built.unwrap_or(0);
         let octets = self.path.ip_octets(len, self.config.router_alert);
-        if !self.limiter.allows(class, octets) {
-            self.control_after = self.limiter.ready_at(class, octets);
+        if len == 0 || !self.limiter.allows(class, octets) {
+            self.control_after = self.limiter.ready_at(class, octets).max(now.plus(1));
             pool.put(frame);
-            return None;
+            return Err(Held::Rate);
         }
         self.limiter.sent(class, octets);
         frame.set_range(frame.start(), len as u16);
         // RFC 3208 §4, conformance 15: SPM, NCF and RDATA carry Router Alert.
         out.push(Outgoing { frame, to, router_alert: self.config.router_alert });
-        Some(octets)
+        Ok(u64::from(octets))
     }
 
-    /// Sends what was asked to be confirmed. False when something is left.
+    /// Sends what was asked to be confirmed.
     #[cold]
-    fn send_confirmations(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) -> bool {
+    fn send_confirmations(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) -> Result<(), Held> {
         while let Some(asked) = self.inbox.front().copied() {
             let to = asked.unicast.map_or(self.to, To::Unicast);
-            let octets = self.send_control(now, pool, out, Class::Confirmation, to, |source, bytes| {
+            let octets = self.send_built(now, pool, out, Class::Confirmation, to, |source, bytes| {
                 // RFC 3208 §8.3, §9.3.4, conformance 54, 55: the NAK turned round, its list included.
                 let options = NakOptions {
                     nak_bo_ivl: source.back_off.interval(),
@@ -416,19 +433,18 @@ impl Source {
                     ..NakOptions::NONE
                 };
                 build::nak(bytes, NakType::Ncf, &source.session, false, &asked.nak, asked.list(), &options)
-            });
-            let Some(octets) = octets else { return false };
+            })?;
             self.inbox.pop();
             self.stats.ncfs += 1;
-            self.stats.ncf_octets += u64::from(octets);
+            self.stats.ncf_octets += octets;
         }
-        true
+        Ok(())
     }
 
-    /// Sends an SPM. False when it could not leave.
+    /// Sends an SPM.
     #[cold]
-    fn send_spm(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) -> bool {
-        let octets = self.send_control(now, pool, out, Class::Sustained, self.to, |source, bytes| {
+    fn send_spm(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) -> Result<(), Held> {
+        let octets = self.send_built(now, pool, out, Class::Sustained, self.to, |source, bytes| {
             let (trail, lead) = source.window();
             // RFC 3208 §8.1, conformance 48, 49: our own address as the path; before any data trail is lead + 1.
             let spm = Spm { sqn: source.spms.sqn(), trail, lead, path: source.path.nla };
@@ -440,14 +456,13 @@ impl Source {
                 ..SpmOptions::default()
             };
             build::spm(bytes, &source.session, &spm, &options)
-        });
-        let Some(octets) = octets else { return false };
+        })?;
         self.spms.on_spm(now);
         // RFC 3208 §15.3: a regular SPM ends the containment of a failure.
         self.inbox.contained = false;
         self.stats.spms += 1;
-        self.stats.spm_octets += u64::from(octets);
-        true
+        self.stats.spm_octets += octets;
+        Ok(())
     }
 
     /// RFC 3208 §9.4, conformance 42: lead − percent of the window, but inside it.

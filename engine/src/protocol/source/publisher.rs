@@ -123,12 +123,14 @@ impl Publisher {
     /// Publishes a message of any size by copying it. Returns the sequence number of its first packet.
     #[inline]
     pub fn publish(&mut self, message: &[u8]) -> Result<Sqn, ClaimError> {
-        if message.len() > self.claim_max() {
-            return self.publish_fragments(message);
-        }
-        let mut claim = self.claim(message.len())?;
-        claim.copy_from_slice(message);
-        let position = claim.commit();
+        let position = match self.claim(message.len()) {
+            Ok(mut claim) => {
+                claim.copy_from_slice(message);
+                claim.commit()
+            }
+            Err(ClaimError::TooLong { .. }) => return self.publish_fragments(message),
+            Err(error) => return Err(error),
+        };
         Ok(self.sqn_of(position))
     }
 

@@ -294,14 +294,17 @@ fn without_loose_frames_data_still_flows_and_the_rest_follows_when_there_are_som
     bench.publish(2);
     bench.take();
     let hoard: Vec<Frame> = core::iter::from_fn(|| bench.pool.take()).collect();
+    bench.spmr();
     bench.publisher.publish(b"x").expect("room");
     bench.flush();
     assert_eq!(bench.odata(), [1002]);
     bench.nak(&[1000]);
     bench.run(ms(10));
-    assert!(bench.rdata().is_empty() && bench.ncfs().is_empty());
+    assert!(bench.rdata().is_empty() && bench.ncfs().is_empty() && bench.spms().is_empty());
     assert!(bench.source.stats().frames_missing > 0);
-    hoard.into_iter().for_each(|frame| bench.pool.put(frame));
+    for frame in hoard {
+        bench.pool.put(frame);
+    }
     bench.run(ms(1));
-    assert_eq!((bench.rdata(), bench.ncfs()), (vec![1000], vec![1000]));
+    assert_eq!((bench.rdata(), bench.ncfs(), bench.spms().len()), (vec![1000], vec![1000], 1));
 }

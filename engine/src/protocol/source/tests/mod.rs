@@ -256,11 +256,11 @@ fn a_source_gives_every_frame_back_once_it_is_done_and_its_publisher_is_gone() {
     bench.run(Duration::from_secs(40));
     assert_eq!(bench.source.state(), SourceState::Done);
     let Bench { source, publisher, mut pool, in_flight, .. } = bench;
-    let source = source.retire(&mut pool).err().expect("frames are in flight");
+    let Err(source) = source.retire(&mut pool) else { panic!("frames are in flight") };
     for frame in in_flight {
         pool.put(frame);
     }
-    let source = source.retire(&mut pool).err().expect("the publisher is still there");
+    let Err(source) = source.retire(&mut pool) else { panic!("the publisher is still there") };
     drop(publisher);
     assert!(source.retire(&mut pool).is_ok());
     let census = pool.census();

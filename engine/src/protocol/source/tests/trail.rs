@@ -141,6 +141,17 @@ fn the_trail_never_passes_what_was_not_sent_or_is_in_flight() {
     bench.complete();
     bench.run(us(100));
     assert_eq!(trail(&bench), 1003);
+    bench.complete();
+
+    bench.out = TxBatch::new(2);
+    for _ in 0..5 {
+        bench.publisher.publish(b"committed").expect("room");
+    }
+    bench.publisher.advance_trail(bench.publisher.next_sqn());
+    bench.transmit();
+    let (trail, lead) = bench.source.window();
+    assert!(trail.at_or_before(lead.next()), "{trail:?} {lead:?}");
+    assert!(lead.is_before(Sqn::new(1009)), "not all was sent");
 }
 
 /// RFC 3208 §16.4, conformance 66
