@@ -328,6 +328,7 @@ impl SourceConfig {
         within("tpdu_max", tpdu, least, most).map_err(|error| ConfigError { allowed: allowed.to_string(), ..error })?;
         within("apdu_max", self.apdu_max, 1, u32::MAX)?;
 
+        // RFC 3208 §3.3, conformance 37: far below 2^31 − 1.
         ConfigError::unless(
             self.window_slots.is_power_of_two() && (4..=1 << 22).contains(&self.window_slots),
             "window_slots",
@@ -349,6 +350,7 @@ impl SourceConfig {
         within("rdata_repeat", self.rdata_repeat, Duration::ZERO, self.rdata_repeat_max)?;
         within("ncf_repeat", self.ncf_repeat, Duration::ZERO, secs(4))?;
 
+        // RFC 3208 §5.1.6, conformance 46: neither knows of the other.
         within("ihb_max", self.ihb_max, us(1), day)?;
         within("ihb_min", self.ihb_min, us(1), self.ihb_max)?;
         within("ambient_spm", self.ambient_spm, us(1), day)?;

@@ -203,7 +203,7 @@ impl Source {
     #[cold]
     fn data_options(&self, position: u64, apdu: Option<Apdu>) -> DataOptions {
         DataOptions {
-            // RFC 3208 §9.2.2, conformance 39: on every fragment and on nothing else.
+            // RFC 3208 §9.2.2, conformance 39, 40: on every fragment and on nothing else.
             fragment: apdu.map(|apdu| Fragment {
                 first_sqn: self.sqn_of(position - u64::from(apdu.index)),
                 offset: apdu.offset,

@@ -147,6 +147,7 @@ impl Source {
         let session = Session { tsi, data_port: config.data_port };
         // A restarted source has a new TSI; a random start besides keeps packets of the old one out of the new window.
         let first = config.initial_sqn.unwrap_or_else(|| Sqn::new((Rng::new(seed).next_u64() as u32) & 0xFFFF_0000));
+        // RFC 3208 §16.1, conformance 34: with advance-with-time the rate counts SPMs and ODATA; with every other rule RDATA too.
         let repairs_extra = config.advance == Advance::Time;
         let notes = Arc::new(Notes::default());
         let publisher = Publisher::new(writer, notes.clone(), tsi, first, config.apdu_max as usize);
@@ -452,6 +453,7 @@ impl Source {
                 join: source.join(),
                 nak_bo_rng: source.back_off.range(),
                 fin: source.finish.fin(),
+                // RFC 3208 §9.8, conformance 70: in SPMs, and nowhere else.
                 rst: source.finish.rst(),
                 ..SpmOptions::default()
             };
@@ -465,8 +467,9 @@ impl Source {
         Ok(())
     }
 
-    /// RFC 3208 §9.4, conformance 42: lead − percent of the window, but inside it.
+    /// What `OPT_JOIN` offers.
     fn join(&self) -> Option<Sqn> {
+        // RFC 3208 §9.4, conformance 42: lead − percent of the window, but inside it.
         let percent = u64::from(self.config.late_join_percent?);
         let kept = self.next - self.window.trail();
         let back = (u64::from(self.config.window_slots) * percent / 100).min(kept);

@@ -155,8 +155,9 @@ impl Source {
         }
     }
 
-    /// conformance 58, and rule 12 of the parser's checklist: a NAK counts if it names our address and our group.
+    /// Whether a NAK names our address and our group, and came to one of them.
     fn is_ours(&self, nak: &Nak, to: IpAddr) -> bool {
+        // conformance 58: so does rule 12 of the parser's checklist.
         let to_group = to == self.group;
         // conformance 164: some receivers name the SPM path they know, which is the address they sent the NAK to.
         let path = self.config.accept_path_as_source && !to_group && nak.source == to;

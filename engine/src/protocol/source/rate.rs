@@ -45,6 +45,7 @@ impl TokenBucket {
     /// Lets flow in what came since the last call. Time that runs backwards yields nothing.
     #[inline]
     pub(super) fn refill(&mut self, now: Time) {
+        // RFC 3208 §5.1.2, conformance 32: what may leave grows by rate · t, and never beyond the bucket.
         let gained = now.since(self.at).saturating_mul(self.rate);
         // Saturation errs on the side of a full bucket, which is where the minimum ends anyhow.
         self.tokens = self.tokens.saturating_add(gained).min(self.size);
@@ -90,6 +91,7 @@ impl LeakyBucket {
 
     #[inline]
     pub(super) fn allows(&self) -> bool {
+        // RFC 3208 §5.1.2, conformance 33: the packet before has drained at the peak rate.
         self.level == 0
     }
 
@@ -125,9 +127,8 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// `repairs_extra`: RFC 3208 §16.1: with advance-with-time the rate counts SPMs and ODATA, and repairs use extra bandwidth;
-    /// with every other rule it counts all three. Extra is not unbounded here: repairs have a bucket of the same shape of their
-    /// own, so that a flood of NAKs can at most double what leaves.
+    /// `repairs_extra`: repairs do not count against the rate. They are not unbounded then: they have a bucket of the same shape
+    /// of their own, so that a flood of NAKs can at most double what leaves.
     pub(super) fn new(rate: Rate, bucket: u64, peak: Rate, repairs_extra: bool, now: Time) -> Self {
         let sustained = match rate {
             Rate::Max => None,

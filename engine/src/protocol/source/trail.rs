@@ -189,7 +189,7 @@ impl Trail {
     fn tick(&mut self, now: Time, next: u64) {
         if let Some(began) = self.segment_began.filter(|began| now.since(*began) >= self.step_ns) {
             self.segment_began = None;
-            // RFC 3208 §16.3: TXW_SECS of data at the most, in steps of TXW_ADV_SECS: the segment goes when its oldest is due.
+            // RFC 3208 §16.3, conformance 63: TXW_SECS of data at the most, in steps of TXW_ADV_SECS: the segment goes when its oldest is due.
             let segment = Segment { leaves_at: began.plus(self.window_ns), end: next };
             if self.segments.len() < self.segments_max {
                 self.segments.push_back(segment);
