@@ -94,7 +94,7 @@ impl Session {
                 self.step();
                 return true;
             }
-            Slot::Held(_) => match self.assess(edge) {
+            Slot::Held(_) => match self.assess(edge, ctx.set.held_max) {
                 Apdu::Whole(packets) => {
                     self.report(lost, ctx);
                     for _ in 0..packets {
@@ -111,6 +111,8 @@ impl Session {
                     count!(self, ctx, bad_fragments, u64::from(cause == LossCause::Protocol));
                     cause
                 }
+                // Once something was told, what follows is told as well.
+                Apdu::BeforeUs if lost.is_some() => self.last_cause,
                 Apdu::BeforeUs => {
                     // conformance 82: we joined in the middle of it: no loss, we begin behind it.
                     self.put_held(edge, ctx);
@@ -125,7 +127,7 @@ impl Session {
     }
 
     /// Looks at the APDU of the packet held at the edge.
-    fn assess(&mut self, edge: Sqn) -> Apdu {
+    fn assess(&mut self, edge: Sqn, held_max: u32) -> Apdu {
         let Some(window) = &self.window else { return Apdu::Waiting };
         let Slot::Held(first) = window.slot(edge) else { return Apdu::Waiting };
         match first.back() {
@@ -137,10 +139,11 @@ impl Session {
         }
         let (mut packets, mut octets) = self.assembled;
         let apdu_len = first.apdu_len;
-        // Bounded by the ring: `accept` refuses fragments further than that from their first.
+        let most = held_max.min(window.len());
         let verdict = loop {
             let sqn = edge.plus(packets);
-            if packets >= window.len() {
+            // What cannot be held as a whole would wait for ever.
+            if packets >= most {
                 break Apdu::Broken(LossCause::Resources);
             }
             match if sqn.is_before(window.touched) { window.slot(sqn) } else { &Slot::Empty } {

@@ -8,6 +8,7 @@ mod delivery;
 mod end;
 mod hostile;
 mod join;
+mod oracle;
 mod repair;
 mod settings;
 mod spm;
