@@ -282,7 +282,8 @@ impl Demo {
         for (n, row) in self.rows().iter().enumerate() {
             let name = format!("receiver {}", n + 1);
             let Row { delivered, dropped, repaired, naks, lost, wrong } = row;
-            let _ = writeln!(text, "{name:<12} {delivered:>10} {dropped:>9} {repaired:>9} {naks:>7} {wrong:>6} {lost:>6}");
+            let _ =
+                writeln!(text, "{name:<12} {delivered:>10} {dropped:>9} {repaired:>9} {naks:>7} {wrong:>6} {lost:>6}");
         }
         if let Some(source) = self.sending.source(self.source) {
             let stats = source.stats();

@@ -152,7 +152,9 @@ fn main() -> ExitCode {
         }
         [] => measure(),
         _ => {
-            eprintln!("usage: cargo xtask budget\n\nCounts instructions per packet under valgrind; takes no arguments.");
+            eprintln!(
+                "usage: cargo xtask budget\n\nCounts instructions per packet under valgrind; takes no arguments."
+            );
             return ExitCode::from(2);
         }
     };

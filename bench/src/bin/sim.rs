@@ -37,8 +37,7 @@ struct Arguments {
 
 fn arguments() -> Result<Option<Arguments>, String> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut wanted =
-        Arguments { seeds: 300, first: 1, threads, keep_going: false, seed: None, verbose: false };
+    let mut wanted = Arguments { seeds: 300, first: 1, threads, keep_going: false, seed: None, verbose: false };
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
         let mut number = || {
@@ -137,7 +136,11 @@ fn main() -> ExitCode {
     let Ok(total) = total.into_inner() else { return ExitCode::FAILURE };
     print!("{total}");
     let seconds = begun.elapsed().as_secs_f64();
-    println!("{seconds:.1} s on {} threads, {:.0} packets delivered a second", wanted.threads, total.delivered as f64 / seconds);
+    println!(
+        "{seconds:.1} s on {} threads, {:.0} packets delivered a second",
+        wanted.threads,
+        total.delivered as f64 / seconds
+    );
     let uncovered = total.uncovered();
     if !uncovered.is_empty() {
         println!("in less than a twentieth of the seeds: {}", uncovered.join(", "));

@@ -119,9 +119,8 @@ pub struct Endpoint<L> {
 impl<L: Link> Endpoint<L> {
     /// An endpoint with neither sources nor receivers.
     pub fn new(link: L, pool: Pool, config: &EndpointConfig) -> Result<Self, ConfigError> {
-        let batch = |field, size: usize| {
-            ConfigError::unless((1..=4096).contains(&size), field, size, "1 to 4096 packets")
-        };
+        let batch =
+            |field, size: usize| ConfigError::unless((1..=4096).contains(&size), field, size, "1 to 4096 packets");
         batch("receive_batch", config.receive_batch)?;
         batch("transmit_batch", config.transmit_batch)?;
         Ok(Self {
@@ -222,52 +221,48 @@ impl<L: Link> Endpoint<L> {
         Ok(received + sent)
     }
 
-    #[inline]
+    // A call per batch: its loop has the registers to itself.
+    #[inline(never)]
     fn take_in(&mut self, now: Time, sink: &mut impl Sink) {
         while let Some(incoming) = self.arrived.pop() {
-            let packet = self.pool.bytes(&incoming.frame);
-            let header = match wire::parse(packet, &self.limits) {
-                Ok(header) => header,
-                Err(reject) => {
-                    self.stats.rejects.count(reject);
-                    self.pool.put(incoming.frame);
-                    continue;
+            // Looked at where it is: a header is large, and is copied for nobody.
+            let parsed = wire::parse(self.pool.bytes(&incoming.frame), &self.limits);
+            match &parsed {
+                Ok(header) => {
+                    // The common case, an endpoint with one receiver and new data for it, asks one question each.
+                    if let (Kind::Odata(_), [only]) = (&header.kind, &mut self.receivers[..])
+                        && only.wants(incoming.to, header.data_port)
+                    {
+                        only.receiver.handle(now, header, incoming, &mut self.pool, sink);
+                    } else {
+                        self.route(now, header, incoming, sink);
+                    }
                 }
-            };
-            match header.kind {
-                Kind::Odata(_) | Kind::Rdata(_) => self.hear(now, &header, incoming.to, incoming, sink),
-                Kind::Spm(_) | Kind::Poll(_) => self.hear(now, &header, incoming.to, incoming, sink),
-                // RFC 3208 §15.3: a NCF may come to us alone; what group it is about stands inside.
-                Kind::Ncf(ncf) => self.hear(now, &header, ncf.group, incoming, sink),
-                Kind::Nak(_) | Kind::Nnak(_) | Kind::Spmr | Kind::Polr(_) | Kind::Ack(_) => {
-                    self.answer(now, &header, incoming, sink);
+                Err(reject) => {
+                    self.stats.rejects.count(*reject);
+                    self.pool.put(incoming.frame);
                 }
             }
         }
     }
 
-    /// Hands a packet to the receivers of a group.
-    #[inline]
-    fn hear(&mut self, now: Time, header: &Header, group: IpAddr, incoming: Incoming, sink: &mut impl Sink) {
-        if let [only] = &mut self.receivers[..]
-            && only.wants(group, header.data_port)
-        {
-            only.receiver.handle(now, header, incoming, &mut self.pool, sink);
-            return;
+    /// Hands a packet to whom it is for.
+    #[inline(never)]
+    fn route(&mut self, now: Time, header: &Header, incoming: Incoming, sink: &mut impl Sink) {
+        match header.kind {
+            Kind::Odata(_) | Kind::Rdata(_) | Kind::Spm(_) | Kind::Poll(_) => {
+                self.hear(now, header, incoming.to, incoming, sink);
+            }
+            // RFC 3208 §15.3: a NCF may come to us alone; what group it is about stands inside.
+            Kind::Ncf(ncf) => self.hear(now, header, ncf.group, incoming, sink),
+            Kind::Nak(_) | Kind::Nnak(_) | Kind::Spmr | Kind::Polr(_) | Kind::Ack(_) => {
+                self.answer(now, header, incoming, sink);
+            }
         }
-        self.hear_among_many(now, header, group, incoming, sink);
     }
 
-    /// As [`Endpoint::hear`], when there are none or several: each gets a frame of its own, the last one the frame that came.
-    #[inline(never)]
-    fn hear_among_many(
-        &mut self,
-        now: Time,
-        header: &Header,
-        group: IpAddr,
-        incoming: Incoming,
-        sink: &mut impl Sink,
-    ) {
+    /// Hands a packet to the receivers of a group: each gets a frame of its own, the last one the frame that came.
+    fn hear(&mut self, now: Time, header: &Header, group: IpAddr, incoming: Incoming, sink: &mut impl Sink) {
         let Some(last) = self.receivers.iter().rposition(|listener| listener.wants(group, header.data_port)) else {
             self.stats.strangers += 1;
             self.pool.put(incoming.frame);

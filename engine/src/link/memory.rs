@@ -17,54 +17,46 @@ use super::{Link, LinkError};
 use crate::frame::{Incoming, PathFacts, Pool, RxBatch, To, TxBatch};
 use crate::time::Time;
 
-/// Octets of one place in a ring: an MTU of 1500 fits, and the place of a packet is found by a shift.
-const STRIDE: usize = 2048;
+/// Octets of one place in a ring: more than the MTU of 1500, and with what stands beside them a whole number of cache lines.
+const ROOM: usize = 1536 - 32;
 
-/// What stands beside the octets of a packet in a ring.
-#[derive(Clone, Copy)]
-struct Mark {
+/// One packet in a ring.
+#[derive(Clone)]
+#[repr(align(64))]
+struct Place {
+    to: IpAddr,
     len: u16,
     /// The port it came from.
     port: u16,
-    to: IpAddr,
+    octets: [u8; ROOM],
 }
 
-/// Packets on their way to one port. Positions never wrap; `position & mask` is the place.
+/// Packets on their way to one port. Positions never wrap; `position & (length - 1)` is the place.
 struct Ring {
-    octets: Box<[u8]>,
-    marks: Box<[Mark]>,
+    places: Box<[Place]>,
     taken: usize,
     put: usize,
 }
 
 impl Ring {
     fn new(packets: usize) -> Self {
-        let nowhere = IpAddr::from([0, 0, 0, 0]);
-        Self {
-            octets: vec![0; packets * STRIDE].into(),
-            marks: vec![Mark { len: 0, port: 0, to: nowhere }; packets].into(),
-            taken: 0,
-            put: 0,
-        }
+        let empty = Place { to: IpAddr::from([0, 0, 0, 0]), len: 0, port: 0, octets: [0; ROOM] };
+        Self { places: vec![empty; packets].into(), taken: 0, put: 0 }
     }
 
     #[inline]
     fn push(&mut self, octets: &[u8], port: u16, to: IpAddr) -> bool {
-        if self.put - self.taken == self.marks.len() {
+        let mask = self.places.len() - 1;
+        if self.put - self.taken > mask {
             return false;
         }
-        let place = self.put & (self.marks.len() - 1);
-        self.octets[place * STRIDE..][..octets.len()].copy_from_slice(octets);
-        self.marks[place] = Mark { len: octets.len() as u16, port, to };
+        let place = &mut self.places[self.put & mask];
+        place.octets[..octets.len()].copy_from_slice(octets);
+        place.len = octets.len() as u16;
+        place.port = port;
+        place.to = to;
         self.put += 1;
         true
-    }
-
-    #[inline]
-    fn front(&self) -> (Mark, &[u8]) {
-        let place = self.taken & (self.marks.len() - 1);
-        let mark = self.marks[place];
-        (mark, &self.octets[place * STRIDE..][..usize::from(mark.len)])
     }
 }
 
@@ -78,6 +70,8 @@ struct Port {
 
 struct Ports {
     ports: Vec<Port>,
+    /// By port; beside the ports because both are needed at once.
+    addresses: Vec<IpAddr>,
     /// Moves with every change of membership, so that links know when their routes are stale.
     generation: u64,
 }
@@ -96,7 +90,10 @@ impl Hub {
     /// If `ring_packets` is not a power of two.
     pub fn new(ring_packets: usize) -> Self {
         assert!(ring_packets.is_power_of_two(), "rings of {ring_packets} packets: must be a power of two");
-        Self { ports: Rc::new(RefCell::new(Ports { ports: Vec::new(), generation: 1 })), ring_packets }
+        Self {
+            ports: Rc::new(RefCell::new(Ports { ports: Vec::new(), addresses: Vec::new(), generation: 1 })),
+            ring_packets,
+        }
     }
 
     /// Plugs an endpoint with the given address in.
@@ -109,13 +106,14 @@ impl Hub {
         assert!(hub.ports.len() < usize::from(u16::MAX), "a hub of 65,535 ports");
         let number = hub.ports.len();
         hub.ports.push(Port { address, groups: Vec::new(), ring: Ring::new(self.ring_packets), overruns: 0 });
+        hub.addresses.push(address);
         hub.generation += 1;
         drop(hub);
         MemoryLink {
             hub: self.ports.clone(),
             number: number as u16,
             address,
-            route: Route { to: To::Unicast(address), generation: 0, ports: Vec::new() },
+            route: Route { to: To::Unicast(address), address, generation: 0, ports: Vec::new() },
             counts: MemoryCounts::default(),
         }
     }
@@ -124,6 +122,8 @@ impl Hub {
 /// Where packets to one destination go, as of a generation of the hub.
 struct Route {
     to: To,
+    /// The address in it.
+    address: IpAddr,
     generation: u64,
     ports: Vec<u16>,
 }
@@ -153,17 +153,12 @@ pub struct MemoryLink {
     counts: MemoryCounts,
 }
 
-/// The address inside a destination.
-fn address_of(to: To) -> IpAddr {
-    match to {
-        To::Group(to) | To::Neighbours(to) | To::Unicast(to) => to,
-    }
-}
-
 impl Route {
     #[cold]
     fn look_up(&mut self, hub: &Ports, from: u16, to: To) {
         self.to = to;
+        let (To::Group(address) | To::Neighbours(address) | To::Unicast(address)) = to;
+        self.address = address;
         self.generation = hub.generation;
         self.ports.clear();
         let reached = |port: &Port| match to {
@@ -209,45 +204,51 @@ impl Link for MemoryLink {
         Ok(())
     }
 
-    #[inline]
+    // A call per batch keeps the loop's state in registers; inlined into a poll it does not.
+    #[inline(never)]
     fn receive(&mut self, _now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
         let mut hub = self.hub.borrow_mut();
-        let Ports { ports, .. } = &mut *hub;
-        let mine = usize::from(self.number);
-        let waiting = ports[mine].ring.put - ports[mine].ring.taken;
-        let wanted = waiting.min(into.room());
+        let Ports { ports, addresses, .. } = &mut *hub;
+        let Ring { places, taken, put } = &mut ports[usize::from(self.number)].ring;
+        let mask = places.len() - 1;
+        let wanted = (*put - *taken).min(into.room());
         let start = pool.layout().start;
-        for n in 0..wanted {
+        let mut received = 0;
+        while received < wanted {
             let Some(mut frame) = pool.take_for_fill() else {
                 self.counts.starved += 1;
-                return Ok(n);
+                break;
             };
-            let (mark, octets) = ports[mine].ring.front();
-            frame.set_range(start, mark.len);
-            pool.bytes_mut(&mut frame).copy_from_slice(octets);
-            ports[mine].ring.taken += 1;
-            self.counts.received += 1;
-            into.push(Incoming { frame, from: ports[usize::from(mark.port)].address, to: mark.to });
+            let place = &places[*taken & mask];
+            frame.set_range(start, place.len);
+            pool.bytes_mut(&mut frame).copy_from_slice(&place.octets[..usize::from(place.len)]);
+            into.push(Incoming { frame, from: addresses[usize::from(place.port)], to: place.to });
+            *taken += 1;
+            received += 1;
         }
-        Ok(wanted)
+        self.counts.received += received as u64;
+        Ok(received)
     }
 
-    #[inline]
+    #[inline(never)]
     fn send(&mut self, _now: Time, pool: &mut Pool, from: &mut TxBatch) -> Result<usize, LinkError> {
         if from.is_empty() {
             return Ok(0);
         }
         let mut hub = self.hub.borrow_mut();
+        if hub.generation != self.route.generation {
+            self.route.look_up(&hub, self.number, self.route.to);
+        }
         let mut sent = 0;
         while let Some(out) = from.pop() {
-            if out.to != self.route.to || hub.generation != self.route.generation {
+            if out.to != self.route.to {
                 self.route.look_up(&hub, self.number, out.to);
             }
             let octets = pool.bytes(&out.frame);
             if octets.len() <= usize::from(Self::MTU) {
                 for &port in &self.route.ports {
                     let port = &mut hub.ports[usize::from(port)];
-                    if !port.ring.push(octets, self.number, address_of(out.to)) {
+                    if !port.ring.push(octets, self.number, self.route.address) {
                         port.overruns += 1;
                     }
                 }

@@ -454,7 +454,10 @@ impl World {
         while let Some(Reverse((at, _, what))) = self.heap.pop() {
             if at > limit {
                 if last_over == Time::ZERO {
-                    self.blame(format!("an application still waits to publish after {} s", at.as_nanos() / 1_000_000_000));
+                    self.blame(format!(
+                        "an application still waits to publish after {} s",
+                        at.as_nanos() / 1_000_000_000
+                    ));
                 }
                 break;
             }
@@ -586,7 +589,9 @@ fn facts(config: &SourceConfig, copies: bool, tsi: Tsi, node: u32, path: &crate:
             rate,
             match config.burst {
                 Burst::Packets(packets) => u64::from(packets) * packet,
-                Burst::Time(time) => (u128::from(rate) * time.as_nanos() / 1_000_000_000).max(u128::from(packet)) as u64,
+                Burst::Time(time) => {
+                    (u128::from(rate) * time.as_nanos() / 1_000_000_000).max(u128::from(packet)) as u64
+                }
             },
         )),
     };

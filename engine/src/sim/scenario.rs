@@ -214,7 +214,11 @@ fn receivers_drawn(rng: &mut Rng) -> u64 {
 
 fn address(ipv6: bool, host: u32) -> IpAddr {
     let [_, a, b, c] = host.to_be_bytes();
-    if ipv6 { IpAddr::from([0xfd00, 0, 0, 0, 0, 0, u16::from(a), u16::from_be_bytes([b, c])]) } else { IpAddr::from([10, a, b, c]) }
+    if ipv6 {
+        IpAddr::from([0xfd00, 0, 0, 0, 0, 0, u16::from(a), u16::from_be_bytes([b, c])])
+    } else {
+        IpAddr::from([10, a, b, c])
+    }
 }
 
 impl Scenario {
@@ -243,16 +247,8 @@ impl Scenario {
         let roomy = rng.chance(1, 2);
         let until_ns = scale.session_ns / 4 + rng.below(scale.session_ns * 3 / 4);
         let octet_ps = if rng.chance(1, 3) { 800 } else { 0 };
-        let mut scenario = Self {
-            seed,
-            profile,
-            group,
-            sources: Vec::new(),
-            receivers: Vec::new(),
-            octet_ps,
-            faults_end,
-            roomy,
-        };
+        let mut scenario =
+            Self { seed, profile, group, sources: Vec::new(), receivers: Vec::new(), octet_ps, faults_end, roomy };
         let faults = |rng: &mut Rng, receive: bool, send: bool| {
             let mut plan = FaultPlan { seed: rng.next_u64(), hold: 256, ..FaultPlan::default() };
             if receive {
@@ -323,7 +319,8 @@ impl Scenario {
         }
         // A third of the sessions wrap.
         let before = 1 + rng.below(u64::from(messages) * 2) as u32;
-        config.initial_sqn = Some(Sqn::new(if rng.chance(1, 3) { 0_u32.wrapping_sub(before) } else { rng.next_u64() as u32 }));
+        config.initial_sqn =
+            Some(Sqn::new(if rng.chance(1, 3) { 0_u32.wrapping_sub(before) } else { rng.next_u64() as u32 }));
         let plan = SourcePlan {
             config,
             start: Start::At(1_000 + rng.below(scale.session_ns / 10)),

@@ -234,10 +234,8 @@ impl WireWatch {
             Err(reject) => return self.blame(now, node, format_args!("sent what nobody can parse: {reject}"), packet),
         };
         self.counts.0[WireCounts::index(&header.kind)] += 1;
-        let judged = form::fault(packet, &header).map_or_else(
-            || self.judge(now, node, packet, &header, to, router_alert),
-            |fault| Err(fault.to_owned()),
-        );
+        let judged = form::fault(packet, &header)
+            .map_or_else(|| self.judge(now, node, packet, &header, to, router_alert), |fault| Err(fault.to_owned()));
         if let Err(what) = judged {
             self.blame(now, node, what, packet);
         }
@@ -262,10 +260,7 @@ impl WireWatch {
         if node != source.facts.node {
             // RFC 3208 §15.3.2: a unicast NCF that says so is repeated for the neighbours. Nothing else is.
             let relayed = matches!(header.kind, Kind::Ncf(_)) && header.options.nbr_unreach();
-            return unless(
-                relayed && to == To::Neighbours(source.facts.group),
-                "somebody else speaks for the source",
-            );
+            return unless(relayed && to == To::Neighbours(source.facts.group), "somebody else speaks for the source");
         }
         unless(!source.retired, "a packet after the end")?;
         let ledgers = self.ledgers.borrow();

@@ -82,7 +82,8 @@ pub struct SidePlan {
 impl SidePlan {
     /// Whether nothing ever happens.
     pub fn is_quiet(&self) -> bool {
-        let Self { loss, burst, listed, duplication, reordering, corruption, truncation, delay, jitter, cuts, .. } = self;
+        let Self { loss, burst, listed, duplication, reordering, corruption, truncation, delay, jitter, cuts, .. } =
+            self;
         [loss, duplication, reordering, corruption, truncation].iter().all(|chance| chance.0 == 0)
             && burst.is_none()
             && listed.is_empty()
@@ -131,7 +132,8 @@ pub struct PlanError {
 const KEYS: &str = "expected KEY=VALUE of loss, burst, drop, dup, reorder, corrupt, truncate, delay, jitter, cut (each also as \
                     send.KEY), or seed, hold, until; as in loss=1%,burst=0.1%x8,send.delay=5ms,cut=2s..3s,seed=7";
 const PERCENT: &str = "expected a percentage such as 1% or 0.05%, from 0% to 100%";
-const BURST: &str = "expected how often and how long, such as burst=0.1%x8: every thousandth packet begins a burst of 8 on average";
+const BURST: &str =
+    "expected how often and how long, such as burst=0.1%x8: every thousandth packet begins a burst of 8 on average";
 const REORDER: &str = "expected a percentage and perhaps a depth, such as reorder=2% or reorder=2%x3";
 const LIST: &str = "expected packet numbers from 1 on, ascending, such as drop=5+9+120";
 const TIME: &str = "expected a time such as 20us, 5ms, 1500ns or 2s";
