@@ -111,16 +111,13 @@ fn main() -> ExitCode {
                     }
                     // A panic in the engine is a failing seed like any other.
                     let outcome = std::panic::catch_unwind(|| play(seed));
-                    let failed = match outcome {
-                        Ok(outcome) => {
-                            report.add(&outcome);
-                            outcome.fault
-                        }
-                        Err(_) => {
-                            let fault = "panicked; the message is above".to_owned();
-                            report.failures.push((seed, fault.clone()));
-                            Some(fault)
-                        }
+                    let failed = if let Ok(outcome) = outcome {
+                        report.add(&outcome);
+                        outcome.fault
+                    } else {
+                        let fault = "panicked; the message is above".to_owned();
+                        report.failures.push((seed, fault.clone()));
+                        Some(fault)
                     };
                     if let Some(fault) = failed {
                         println!("seed {seed} FAILED: {fault}\n  replay: cargo xtask sim --seed {seed} -v");

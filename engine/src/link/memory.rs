@@ -69,7 +69,7 @@ struct Port {
 }
 
 struct Ports {
-    ports: Vec<Port>,
+    all: Vec<Port>,
     /// By port; beside the ports because both are needed at once.
     addresses: Vec<IpAddr>,
     /// Moves with every change of membership, so that links know when their routes are stale.
@@ -91,7 +91,7 @@ impl Hub {
     pub fn new(ring_packets: usize) -> Self {
         assert!(ring_packets.is_power_of_two(), "rings of {ring_packets} packets: must be a power of two");
         Self {
-            ports: Rc::new(RefCell::new(Ports { ports: Vec::new(), addresses: Vec::new(), generation: 1 })),
+            ports: Rc::new(RefCell::new(Ports { all: Vec::new(), addresses: Vec::new(), generation: 1 })),
             ring_packets,
         }
     }
@@ -102,10 +102,10 @@ impl Hub {
     /// If the address is taken, or 65,535 ports are.
     pub fn port(&self, address: IpAddr) -> MemoryLink {
         let mut hub = self.ports.borrow_mut();
-        assert!(hub.ports.iter().all(|port| port.address != address), "{address} is plugged in already");
-        assert!(hub.ports.len() < usize::from(u16::MAX), "a hub of 65,535 ports");
-        let number = hub.ports.len();
-        hub.ports.push(Port { address, groups: Vec::new(), ring: Ring::new(self.ring_packets), overruns: 0 });
+        assert!(hub.all.iter().all(|port| port.address != address), "{address} is plugged in already");
+        assert!(hub.all.len() < usize::from(u16::MAX), "a hub of 65,535 ports");
+        let number = hub.all.len();
+        hub.all.push(Port { address, groups: Vec::new(), ring: Ring::new(self.ring_packets), overruns: 0 });
         hub.addresses.push(address);
         hub.generation += 1;
         drop(hub);
@@ -165,7 +165,7 @@ impl Route {
             To::Group(group) | To::Neighbours(group) => port.groups.contains(&group),
             To::Unicast(address) => port.address == address,
         };
-        let ports = hub.ports.iter().enumerate();
+        let ports = hub.all.iter().enumerate();
         self.ports.extend(ports.filter(|&(n, port)| n != usize::from(from) && reached(port)).map(|(n, _)| n as u16));
     }
 }
@@ -176,7 +176,7 @@ impl MemoryLink {
 
     /// What it has counted.
     pub fn counts(&self) -> MemoryCounts {
-        MemoryCounts { overruns: self.hub.borrow().ports[usize::from(self.number)].overruns, ..self.counts }
+        MemoryCounts { overruns: self.hub.borrow().all[usize::from(self.number)].overruns, ..self.counts }
     }
 }
 
@@ -189,7 +189,7 @@ impl Link for MemoryLink {
 
     fn join(&mut self, group: IpAddr) -> Result<(), LinkError> {
         let mut hub = self.hub.borrow_mut();
-        let groups = &mut hub.ports[usize::from(self.number)].groups;
+        let groups = &mut hub.all[usize::from(self.number)].groups;
         if !groups.contains(&group) {
             groups.push(group);
         }
@@ -199,7 +199,7 @@ impl Link for MemoryLink {
 
     fn leave(&mut self, group: IpAddr) -> Result<(), LinkError> {
         let mut hub = self.hub.borrow_mut();
-        hub.ports[usize::from(self.number)].groups.retain(|&member| member != group);
+        hub.all[usize::from(self.number)].groups.retain(|&member| member != group);
         hub.generation += 1;
         Ok(())
     }
@@ -208,7 +208,7 @@ impl Link for MemoryLink {
     #[inline(never)]
     fn receive(&mut self, _now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
         let mut hub = self.hub.borrow_mut();
-        let Ports { ports, addresses, .. } = &mut *hub;
+        let Ports { all: ports, addresses, .. } = &mut *hub;
         let Ring { places, taken, put } = &mut ports[usize::from(self.number)].ring;
         let mask = places.len() - 1;
         let wanted = (*put - *taken).min(into.room());
@@ -247,7 +247,7 @@ impl Link for MemoryLink {
             let octets = pool.bytes(&out.frame);
             if octets.len() <= usize::from(Self::MTU) {
                 for &port in &self.route.ports {
-                    let port = &mut hub.ports[usize::from(port)];
+                    let port = &mut hub.all[usize::from(port)];
                     if !port.ring.push(octets, self.number, self.route.address) {
                         port.overruns += 1;
                     }
@@ -264,7 +264,7 @@ impl Link for MemoryLink {
 
     fn shut_down(&mut self, _pool: &mut Pool) {
         let mut hub = self.hub.borrow_mut();
-        let port = &mut hub.ports[usize::from(self.number)];
+        let port = &mut hub.all[usize::from(self.number)];
         port.groups.clear();
         port.ring.taken = port.ring.put;
         hub.generation += 1;
@@ -344,7 +344,9 @@ mod tests {
         let hoard: Vec<_> = core::iter::from_fn(|| b.pool.take()).collect();
         assert!(b.receive().is_empty());
         assert_eq!(b.link.counts().starved, 1);
-        hoard.into_iter().for_each(|frame| b.pool.put(frame));
+        for frame in hoard {
+            b.pool.put(frame);
+        }
         let got: Vec<u8> = b.receive().iter().map(|packet| packet.0[0]).collect();
         assert_eq!(got, [0, 1, 2, 3]);
     }

@@ -19,12 +19,10 @@ fn fixed_len(packet: &[u8], header: &Header) -> usize {
     };
     match header.kind {
         Kind::Spm(_) => 16 + 12 + nla(28),
-        Kind::Odata(_) | Kind::Rdata(_) => 24,
+        Kind::Odata(_) | Kind::Rdata(_) | Kind::Polr(_) | Kind::Ack(_) => 24,
         Kind::Nak(_) | Kind::Nnak(_) | Kind::Ncf(_) => 20 + nla(20) + nla(20 + nla(20)),
         Kind::Spmr => 16,
         Kind::Poll(_) => 16 + 8 + nla(24) + 12,
-        Kind::Polr(_) => 24,
-        Kind::Ack(_) => 24,
     }
 }
 

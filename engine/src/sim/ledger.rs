@@ -109,7 +109,7 @@ impl Ledger {
     }
 
     /// How many packets were sent.
-    pub fn len(&self) -> u64 {
+    pub fn sent(&self) -> u64 {
         self.packets.len() as u64
     }
 }

@@ -288,7 +288,7 @@ mod tests {
             link.join(group).expect("joined");
         }
         let mut pool = Pool::anonymous(Layout::standard(8)).expect("a small mapping");
-        let mut send = |link: &mut SimLink, octet: u8, pool: &mut Pool| {
+        let send = |link: &mut SimLink, octet: u8, pool: &mut Pool| {
             let mut frame = pool.take().expect("a frame");
             frame.set_range(300, 100);
             pool.bytes_mut(&mut frame).fill(octet);

@@ -91,7 +91,7 @@ impl View {
         while self.settled.get((self.next - self.first) as usize) == Some(&true) {
             self.next += 1;
         }
-        (self.next < ledger.len()).then_some(self.next)
+        (self.next < ledger.sent()).then_some(self.next)
     }
 }
 
@@ -217,7 +217,7 @@ impl Witness {
         let Some(number) = ledgers.find(tsi) else { return Err("a session that does not exist was opened".into()) };
         let ledger = &ledgers.0[number];
         let position = ledger.position(first);
-        if position < 0 || position as u64 > ledger.len() {
+        if position < 0 || position as u64 > ledger.sent() {
             return Err(format!("opened at position {position}"));
         }
         let first = position as u64;
@@ -257,8 +257,8 @@ impl Witness {
         let ledgers = self.ledgers.borrow();
         let ledger = &ledgers.0[view.ledger];
         let (first, last) = (ledger.position(first), ledger.position(last));
-        if first < view.first as i64 || last < first || last as u64 >= ledger.len() {
-            return Err(format!("a loss of {first} to {last}, joined at {}, {} sent", view.first, ledger.len()));
+        if first < view.first as i64 || last < first || last as u64 >= ledger.sent() {
+            return Err(format!("a loss of {first} to {last}, joined at {}, {} sent", view.first, ledger.sent()));
         }
         // An APDU is lost as a whole, once the trail has passed any of its packets.
         let begins = last - i64::from(ledger.packets[last as usize].index);

@@ -370,7 +370,7 @@ impl World {
         let Some(node) = speaker.node else { return };
         let mut ledgers = self.ledgers.borrow_mut();
         let ledger = &mut ledgers.0[speaker.ledger];
-        let mut full = false;
+        let (mut full, mut refused) = (false, None);
         for _ in 0..speaker.plan.burst.min(speaker.left) {
             let (len, fragmented) = speaker.waiting.take().unwrap_or_else(|| draw_len(&mut speaker.rng, &speaker.plan));
             match put(publisher, ledger, len, fragmented) {
@@ -385,14 +385,19 @@ impl World {
                     full = true;
                     break;
                 }
-                Err(ClaimError::TooLong { .. }) => speaker.left -= 1,
-                Err(ClaimError::Closed) => break,
+                Err(error) => {
+                    refused = Some(format!("source {n}: a message of {len} octets was refused: {error}"));
+                    break;
+                }
             }
         }
         drop(ledgers);
         let gap = speaker.plan.gap_ns;
         let (left, wait) = (speaker.left, if full { gap.clamp(20_000, 20_000_000) } else { gap });
         self.coverage.back_pressure += u64::from(full);
+        if let Some(refused) = refused {
+            return self.blame(refused);
+        }
         let next = self.now.plus(wait);
         self.schedule(next, if left == 0 { What::Finish(n) } else { What::Publish(n) });
         self.look(node);
@@ -549,7 +554,7 @@ impl World {
                         speaker.tsi,
                         self.now.as_nanos(),
                         view.unsettled(ledger),
-                        ledger.len(),
+                        ledger.sent(),
                     ));
                     continue;
                 };
@@ -613,7 +618,7 @@ fn facts(config: &SourceConfig, copies: bool, tsi: Tsi, node: u32, path: &crate:
 
 /// The position so many packets before the end.
 fn position_before(ledger: &Ledger, packets: u64) -> u64 {
-    ledger.len().saturating_sub(packets)
+    ledger.sent().saturating_sub(packets)
 }
 
 /// Length of the next message, and whether it takes several packets.
@@ -626,7 +631,7 @@ fn draw_len(rng: &mut Rng, plan: &SourcePlan) -> (usize, bool) {
 
 /// Publishes a message and enters it in the books.
 fn put(publisher: &mut Publisher, ledger: &mut Ledger, len: usize, fragmented: bool) -> Result<(), ClaimError> {
-    let position = ledger.len();
+    let position = ledger.sent();
     if !fragmented {
         let mut claim = publisher.claim(len.min(publisher.claim_max()))?;
         ledger.fill(position, &mut claim);

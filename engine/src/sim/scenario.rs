@@ -184,7 +184,7 @@ impl Kinds {
             });
         }
         if self.list {
-            let mut listed: Vec<u64> = (0..1 + rng.below(12)).map(|_| 1 + rng.below(packets + 20)).collect();
+            let mut listed: Vec<u64> = (0..=rng.below(12)).map(|_| 1 + rng.below(packets + 20)).collect();
             listed.sort_unstable();
             listed.dedup();
             side.listed = listed;

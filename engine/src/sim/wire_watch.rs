@@ -388,7 +388,7 @@ impl SourceWatch {
                 unless(lead == self.sent - 1, "SPM_LEAD is not what was sent last")?;
                 self.judge_trail(trail)?;
                 // FIN names the last packet: it comes when the application has closed and all it gave has been sent.
-                let over = self.fin && self.sent as u64 == ledger.len();
+                let over = self.fin && self.sent as u64 == ledger.sent();
                 unless(self.rst || header.options.fin() == over, "OPT_FIN does not tell the truth")?;
                 unless(header.options.rst(packet).is_some() == self.rst, "OPT_RST does not tell the truth")
             }

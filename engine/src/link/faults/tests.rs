@@ -139,7 +139,7 @@ fn corruption_changes_one_octet_and_never_the_senders_own() {
         let mut wire = Wire::new(plan);
         wire.send(1);
         let got = wire.received();
-        let mut sent = vec![0xab; 40];
+        let mut sent = [0xab; 40];
         sent[..4].fill(0);
         let changed = sent.iter().zip(&got[0].1).filter(|(a, b)| a != b).count();
         assert_eq!((changed, got[0].1.len()), (1, 40));
