@@ -129,8 +129,11 @@ fn try_one(root: &Path, tree: &Path, mutant: &Mutant, seeds: u64) -> Result<Fate
 fn judge(root: &Path, tree: &Path, seeds: u64) -> Result<Fate, String> {
     let target = root.join("target/mutants/target").to_string_lossy().into_owned();
     let sim = |verb: &str| {
-        cargo(tree, &[verb, "--release", "-p", "pgmx-bench", "--features", "sim", "--bin", "sim"])
-            .env("CARGO_TARGET_DIR", target.clone())
+        cargo(
+            tree,
+            &[verb, "--release", "-p", "pgmx-bench", "--no-default-features", "--features", "sim", "--bin", "sim"],
+        )
+        .env("CARGO_TARGET_DIR", target.clone())
     };
     if let Err(why) = sim("build").bounded(BUILD_LIMIT, Output::Show)?.verdict() {
         return Ok(Fate::Broken(format!("does not build ({why})")));

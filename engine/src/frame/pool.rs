@@ -321,6 +321,18 @@ impl Pool {
         unsafe { core::slice::from_raw_parts_mut(at, frame.len()) }
     }
 
+    /// A copy of the octets in use in a free frame of its own, at the same place in the chunk; `None` when [`Pool::take`] gives none.
+    pub fn copy(&mut self, original: &Frame) -> Option<Frame> {
+        let from = self.locate(original);
+        let mut copy = self.take()?;
+        copy.set_range(original.start, original.len);
+        let to = self.locate(&copy);
+        // SAFETY: `locate` checked both ranges, both as long as the original's. The original's token is borrowed and the copy's was
+        // just minted, so they are two frames, which do not overlap, and nobody else touches either.
+        unsafe { core::ptr::copy_nonoverlapping(from, to, original.len()) };
+        Some(copy)
+    }
+
     /// Sets contiguous frames aside for a window.
     pub fn take_run(&mut self, count: u32) -> Option<Run> {
         if count == 0 {
@@ -512,6 +524,22 @@ mod tests {
         let index = pool.surrender(frame);
         pool.complete(index);
         pool.complete(index);
+    }
+
+    #[test]
+    fn a_copy_is_a_frame_of_its_own_with_the_same_octets() {
+        let mut pool = pool(2);
+        let mut frame = pool.take().expect("fresh");
+        frame.set_range(300, 5);
+        pool.bytes_mut(&mut frame).copy_from_slice(b"hello");
+        let mut copy = pool.copy(&frame).expect("the other frame");
+        assert_eq!((copy.start(), pool.bytes(&copy)), (300, &b"hello"[..]));
+        pool.bytes_mut(&mut copy)[0] = b'j';
+        assert_eq!(pool.bytes(&frame), b"hello");
+        assert!(pool.copy(&frame).is_none(), "no third frame");
+        pool.put(frame);
+        pool.put(copy);
+        assert_eq!(pool.census().free, 2);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //! * [`Link::receive`] appends at most `into.room()` packets, each in a frame of the pool, its range the PGM packet.
 //! * Neither blocks, and neither makes a system call per packet.
 
+pub mod faults;
+pub mod memory;
 #[cfg(feature = "xdp")]
 pub mod xdp;
 

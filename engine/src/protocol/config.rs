@@ -41,12 +41,7 @@ impl ConfigError {
     }
 
     /// Refuses `value` of `field` unless it is `good`.
-    pub fn unless(
-        good: bool,
-        field: &'static str,
-        value: impl Debug,
-        allowed: impl Display,
-    ) -> Result<(), Self> {
+    pub fn unless(good: bool, field: &'static str, value: impl Debug, allowed: impl Display) -> Result<(), Self> {
         if good { Ok(()) } else { Err(Self::new(field, value, allowed)) }
     }
 }

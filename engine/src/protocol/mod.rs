@@ -10,8 +10,10 @@
 
 pub mod config;
 mod delivery;
+pub mod receiver;
 mod rng;
 pub mod source;
+pub mod timers;
 
 pub use delivery::{Delivery, End, Event, LossCause, Place, Sink};
 pub use rng::Rng;

@@ -1,0 +1,408 @@
+//! One thread's world: a link, its sources and its receivers, driven by [`Endpoint::poll`].
+//!
+//! ```text
+//!            ┌────────────── poll(now) ───────────────┐
+//!   link ──> │ receive ≤ a batch ─> parse ─> route ─┐ │
+//!            │   downstream: (group, data port) ────┼─┼─> receivers ──> Sink
+//!            │   upstream:   TSI ───────────────────┼─┼─> sources
+//!            │ timers ─> transmit ──────────────────┘ │
+//!   link <── │ send one batch                         │
+//!            └────────────────────────────────────────┘
+//! ```
+//!
+//! It is the whole engine without a thread: whoever needs no hop drives it from a loop of its own. It reads no clock, and it owns
+//! the pool: at rest every frame is free, in a window, or with the application. Nothing that comes in can make it fail: what makes
+//! no sense is counted in [`EndpointStats`] and its frame goes back.
+
+use core::net::IpAddr;
+
+use crate::frame::{Incoming, PathFacts, Pool, RxBatch, TxBatch};
+use crate::link::{Link, LinkError};
+use crate::protocol::Sink;
+use crate::protocol::config::ConfigError;
+use crate::protocol::receiver::{Receiver, ReceiverConfig};
+use crate::protocol::source::{Publisher, Source, SourceConfig};
+use crate::time::{Time, earliest};
+use crate::wire::{self, Header, Kind, Limits, RejectCounters, Tsi};
+
+/// How much an endpoint does in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointConfig {
+    /// Packets taken from the link in one poll. 64 fill the caches' worth of headers and still keep timers within microseconds.
+    pub receive_batch: usize,
+    /// Packets handed to the link in one poll. NAKs and NCFs wait behind one such batch at the most.
+    pub transmit_batch: usize,
+    /// What a fragment may announce.
+    pub limits: Limits,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        Self { receive_batch: 64, transmit_batch: 64, limits: Limits::default() }
+    }
+}
+
+/// Why a source or a receiver could not be added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// Its configuration makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The link could not join its group.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+/// Names a source of an endpoint; never used again after it was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SourceId(u32);
+
+/// Names a receiver of an endpoint; never used again after it was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReceiverId(u32);
+
+/// What an endpoint counts besides its sources, its receivers and its link.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct EndpointStats {
+    /// Packets received.
+    pub received: u64,
+    /// Packets the link took.
+    pub sent: u64,
+    /// Packets that broke a rule of the wire, by rule.
+    pub rejects: RejectCounters,
+    /// Packets for no source or receiver of ours.
+    pub strangers: u64,
+    /// Packets that one of several receivers of a group did not get, because there was no frame for its copy.
+    pub uncopied: u64,
+}
+
+struct Listener {
+    id: ReceiverId,
+    group: IpAddr,
+    data_port: u16,
+    receiver: Receiver,
+}
+
+impl Listener {
+    #[inline]
+    fn wants(&self, group: IpAddr, data_port: u16) -> bool {
+        self.data_port == data_port && self.group == group
+    }
+}
+
+struct Speaker {
+    id: SourceId,
+    tsi: Tsi,
+    source: Source,
+}
+
+/// One thread's world.
+pub struct Endpoint<L> {
+    link: L,
+    pool: Pool,
+    path: PathFacts,
+    limits: Limits,
+    arrived: RxBatch,
+    leaving: TxBatch,
+    sources: Vec<Speaker>,
+    receivers: Vec<Listener>,
+    /// Sources that were removed while their publisher lived or their frames were in flight.
+    retiring: Vec<Source>,
+    /// Which source and which receiver may fill the next batch first.
+    turn: usize,
+    next_id: u32,
+    stats: EndpointStats,
+}
+
+impl<L: Link> Endpoint<L> {
+    /// An endpoint with neither sources nor receivers.
+    pub fn new(link: L, pool: Pool, config: &EndpointConfig) -> Result<Self, ConfigError> {
+        let batch =
+            |field, size: usize| ConfigError::unless((1..=4096).contains(&size), field, size, "1 to 4096 packets");
+        batch("receive_batch", config.receive_batch)?;
+        batch("transmit_batch", config.transmit_batch)?;
+        Ok(Self {
+            path: link.path(),
+            link,
+            pool,
+            limits: config.limits,
+            arrived: RxBatch::new(config.receive_batch),
+            leaving: TxBatch::new(config.transmit_batch),
+            sources: Vec::new(),
+            receivers: Vec::new(),
+            retiring: Vec::new(),
+            turn: 0,
+            next_id: 0,
+            stats: EndpointStats::default(),
+        })
+    }
+
+    /// Begins a session. The publisher is the application's end of it.
+    pub fn add_source(
+        &mut self,
+        config: &SourceConfig,
+        tsi: Tsi,
+        now: Time,
+        seed: u64,
+    ) -> Result<(SourceId, Publisher), AddError> {
+        let taken = self.sources.iter().any(|speaker| speaker.tsi == tsi);
+        ConfigError::unless(!taken, "tsi", tsi, "a session of its own: this one is running on this endpoint")?;
+        let (source, publisher) = Source::new(config, self.path, tsi, &mut self.pool, now, seed)?;
+        // RFC 3208 §8.3: NAKs may also come to the group, from neighbours that share our network.
+        self.link.join(source.group())?;
+        let id = SourceId(self.fresh_id());
+        self.sources.push(Speaker { id, tsi, source });
+        Ok((id, publisher))
+    }
+
+    /// Listens to a group from now on.
+    pub fn add_receiver(&mut self, config: &ReceiverConfig, seed: u64) -> Result<ReceiverId, AddError> {
+        let receiver = Receiver::new(config, self.path, seed)?;
+        let (group, data_port) = (receiver.group(), receiver.data_port());
+        self.link.join(group)?;
+        let id = ReceiverId(self.fresh_id());
+        self.receivers.push(Listener { id, group, data_port, receiver });
+        Ok(id)
+    }
+
+    /// Ends a session without a word to its receivers; [`Source::close`] and wait for [`SourceState::Done`] to end it well. Its
+    /// frames come back when its publisher is gone and the link has let go of them.
+    ///
+    /// [`SourceState::Done`]: crate::protocol::source::SourceState::Done
+    pub fn remove_source(&mut self, id: SourceId) {
+        let Some(at) = self.sources.iter().position(|speaker| speaker.id == id) else { return };
+        let speaker = self.sources.remove(at);
+        self.leave_unless_used(speaker.source.group());
+        self.retiring.push(speaker.source);
+        self.retire();
+    }
+
+    /// Stops listening; open sessions end with an event each.
+    pub fn remove_receiver(&mut self, id: ReceiverId, sink: &mut impl Sink) {
+        let Some(at) = self.receivers.iter().position(|listener| listener.id == id) else { return };
+        let mut listener = self.receivers.remove(at);
+        listener.receiver.close(&mut self.pool, sink);
+        self.leave_unless_used(listener.group);
+    }
+
+    fn leave_unless_used(&mut self, group: IpAddr) {
+        let used = self.receivers.iter().any(|listener| listener.group == group)
+            || self.sources.iter().any(|speaker| speaker.source.group() == group);
+        if !used {
+            // A membership that cannot be left costs packets that nobody wants, and those are counted.
+            let _ = self.link.leave(group);
+        }
+    }
+
+    fn fresh_id(&mut self) -> u32 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// One turn of the engine: takes in at most a batch, runs the timers, sends at most a batch. Returns how many packets moved;
+    /// with none, nothing is to be done before [`Endpoint::deadline`] or the next packet.
+    pub fn poll(&mut self, now: Time, sink: &mut impl Sink) -> Result<usize, LinkError> {
+        let received = self.link.receive(now, &mut self.pool, &mut self.arrived)?;
+        if received > 0 {
+            self.stats.received += received as u64;
+            self.take_in(now, sink);
+        }
+        for listener in &mut self.receivers {
+            listener.receiver.advance(now, &mut self.pool, sink);
+        }
+        self.transmit(now);
+        let sent = self.link.send(now, &mut self.pool, &mut self.leaving)?;
+        self.stats.sent += sent as u64;
+        if !self.retiring.is_empty() {
+            self.retire();
+        }
+        Ok(received + sent)
+    }
+
+    // A call per batch: its loop has the registers to itself.
+    #[inline(never)]
+    fn take_in(&mut self, now: Time, sink: &mut impl Sink) {
+        while let Some(incoming) = self.arrived.pop() {
+            // Looked at where it is: a header is large, and is copied for nobody.
+            let parsed = wire::parse(self.pool.bytes(&incoming.frame), &self.limits);
+            match &parsed {
+                Ok(header) => {
+                    // The common case, an endpoint with one receiver and new data for it, asks one question each.
+                    if let (Kind::Odata(_), [only]) = (&header.kind, &mut self.receivers[..])
+                        && only.wants(incoming.to, header.data_port)
+                    {
+                        only.receiver.handle(now, header, incoming, &mut self.pool, sink);
+                    } else {
+                        self.route(now, header, incoming, sink);
+                    }
+                }
+                Err(reject) => {
+                    self.stats.rejects.count(*reject);
+                    self.pool.put(incoming.frame);
+                }
+            }
+        }
+    }
+
+    /// Hands a packet to whom it is for.
+    #[inline(never)]
+    fn route(&mut self, now: Time, header: &Header, incoming: Incoming, sink: &mut impl Sink) {
+        match header.kind {
+            Kind::Odata(_) | Kind::Rdata(_) | Kind::Spm(_) | Kind::Poll(_) => {
+                self.hear(now, header, incoming.to, incoming, sink);
+            }
+            // RFC 3208 §15.3: a NCF may come to us alone; what group it is about stands inside.
+            Kind::Ncf(ncf) => self.hear(now, header, ncf.group, incoming, sink),
+            Kind::Nak(_) | Kind::Nnak(_) | Kind::Spmr | Kind::Polr(_) | Kind::Ack(_) => {
+                self.answer(now, header, incoming, sink);
+            }
+        }
+    }
+
+    /// Hands a packet to the receivers of a group: each gets a frame of its own, the last one the frame that came.
+    fn hear(&mut self, now: Time, header: &Header, group: IpAddr, incoming: Incoming, sink: &mut impl Sink) {
+        let Some(last) = self.receivers.iter().rposition(|listener| listener.wants(group, header.data_port)) else {
+            self.stats.strangers += 1;
+            self.pool.put(incoming.frame);
+            return;
+        };
+        for listener in self.receivers[..last].iter_mut().filter(|one| one.wants(group, header.data_port)) {
+            if let Some(frame) = self.pool.copy(&incoming.frame) {
+                let copy = Incoming { frame, from: incoming.from, to: incoming.to };
+                listener.receiver.handle(now, header, copy, &mut self.pool, sink);
+            } else {
+                self.stats.uncopied += 1;
+            }
+        }
+        self.receivers[last].receiver.handle(now, header, incoming, &mut self.pool, sink);
+    }
+
+    /// Hands an upstream packet to the source it is for, and one that came to the group also to the receivers, who may keep quiet
+    /// because of it.
+    fn answer(&mut self, now: Time, header: &Header, incoming: Incoming, sink: &mut impl Sink) {
+        let speaker = match &mut self.sources[..] {
+            [only] => (only.tsi == header.tsi).then_some(only),
+            many => many.iter_mut().find(|speaker| speaker.tsi == header.tsi),
+        };
+        let known = speaker.is_some();
+        if let Some(speaker) = speaker {
+            let packet = self.pool.bytes(&incoming.frame);
+            speaker.source.handle(now, header, packet, incoming.from, incoming.to);
+        }
+        let heard = matches!(header.kind, Kind::Nak(_) | Kind::Spmr) && incoming.to.is_multicast();
+        if heard && self.receivers.iter().any(|listener| listener.wants(incoming.to, header.data_port)) {
+            self.hear(now, header, incoming.to, incoming, sink);
+            return;
+        }
+        if !known {
+            self.stats.strangers += 1;
+        }
+        self.pool.put(incoming.frame);
+    }
+
+    /// Collects what must go out: requests for repairs first, since somebody waits for what they bring; then sources, each in turn the
+    /// first.
+    #[inline]
+    fn transmit(&mut self, now: Time) {
+        self.turn = self.turn.wrapping_add(1);
+        let (receivers, sources) = (self.receivers.len(), self.sources.len());
+        for n in 0..receivers {
+            let listener = &mut self.receivers[in_turn(n, self.turn, receivers)];
+            listener.receiver.transmit(now, &mut self.pool, &mut self.leaving);
+        }
+        for n in 0..sources {
+            let speaker = &mut self.sources[in_turn(n, self.turn, sources)];
+            speaker.source.transmit(now, &mut self.pool, &mut self.leaving);
+        }
+    }
+
+    /// When to poll at the latest, though nothing comes in. [`Time::ZERO`] means at once.
+    pub fn deadline(&self) -> Option<Time> {
+        if !self.leaving.is_empty() {
+            return Some(Time::ZERO);
+        }
+        let receivers = self.receivers.iter().map(|listener| listener.receiver.deadline());
+        let sources = self.sources.iter().map(|speaker| speaker.source.deadline());
+        receivers.chain(sources).fold(self.link.deadline(), earliest)
+    }
+
+    /// A source.
+    pub fn source(&self, id: SourceId) -> Option<&Source> {
+        self.sources.iter().find(|speaker| speaker.id == id).map(|speaker| &speaker.source)
+    }
+
+    /// A source, to be closed or aborted.
+    pub fn source_mut(&mut self, id: SourceId) -> Option<&mut Source> {
+        self.sources.iter_mut().find(|speaker| speaker.id == id).map(|speaker| &mut speaker.source)
+    }
+
+    /// A receiver.
+    pub fn receiver(&self, id: ReceiverId) -> Option<&Receiver> {
+        self.receivers.iter().find(|listener| listener.id == id).map(|listener| &listener.receiver)
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> &EndpointStats {
+        &self.stats
+    }
+
+    /// The link.
+    pub fn link(&self) -> &L {
+        &self.link
+    }
+
+    /// The link, to be told something.
+    pub fn link_mut(&mut self) -> &mut L {
+        &mut self.link
+    }
+
+    /// The pool, to read deliveries and to count frames.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The pool, to give back what was delivered.
+    pub fn pool_mut(&mut self) -> &mut Pool {
+        &mut self.pool
+    }
+
+    /// Ends everything at once, without a word to anybody, and gives every frame back that nobody else is reading. The census of
+    /// [`Endpoint::pool`] says whether all came home.
+    pub fn shut_down(&mut self, sink: &mut impl Sink) {
+        for mut listener in self.receivers.drain(..) {
+            listener.receiver.close(&mut self.pool, sink);
+        }
+        while let Some(out) = self.leaving.pop() {
+            self.pool.put(out.frame);
+        }
+        while let Some(incoming) = self.arrived.pop() {
+            self.pool.put(incoming.frame);
+        }
+        self.link.shut_down(&mut self.pool);
+        self.retiring.extend(self.sources.drain(..).map(|speaker| speaker.source));
+        self.retire();
+    }
+
+    /// Takes back the windows of removed sources as far as that is possible yet.
+    #[cold]
+    fn retire(&mut self) {
+        for source in core::mem::take(&mut self.retiring) {
+            if let Err(source) = source.retire(&mut self.pool) {
+                self.retiring.push(source);
+            }
+        }
+    }
+
+    /// Whether removed sources still wait for their publishers or for the link.
+    pub fn is_retiring(&self) -> bool {
+        !self.retiring.is_empty()
+    }
+}
+
+#[inline]
+fn in_turn(n: usize, turn: usize, of: usize) -> usize {
+    // The usual case without a division.
+    if of == 1 { 0 } else { n.wrapping_add(turn) % of }
+}

@@ -1,0 +1,153 @@
+//! The session table: sessions by TSI, never more than bounded.
+//!
+//! `Receiver` finds, adds and removes through it. Guards two invariants: a newcomer never displaces a session that has proven itself, and
+//! the work of a lookup does not depend on what strangers choose as their TSIs (the hash is seeded, the table at most half full).
+
+use super::session::{Phase, Session};
+use crate::wire::Tsi;
+
+/// An empty cell of the index.
+const EMPTY: u16 = u16::MAX;
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    slots: Vec<Option<Session>>,
+    /// Open addressing with linear probing; cells name slots.
+    index: Box<[u16]>,
+    free: Vec<u16>,
+    seed: u64,
+    /// The slot that was found last.
+    last: usize,
+}
+
+impl Sessions {
+    pub(super) fn new(bound: u32, seed: u64) -> Self {
+        assert!(bound > 0 && bound < u32::from(EMPTY), "an impossible number of sessions");
+        Self {
+            slots: (0..bound).map(|_| None).collect(),
+            index: vec![EMPTY; (2 * bound as usize).next_power_of_two()].into(),
+            free: (0..bound as u16).rev().collect(),
+            seed: seed | 1,
+            last: 0,
+        }
+    }
+
+    /// The session that was found last.
+    #[inline]
+    pub(super) fn latest(&mut self) -> Option<&mut Session> {
+        self.slots.get_mut(self.last)?.as_mut()
+    }
+
+    pub(super) fn find(&mut self, tsi: Tsi) -> Option<usize> {
+        if self.latest().is_some_and(|session| session.tsi == tsi) {
+            return Some(self.last);
+        }
+        let slot = usize::from(self.index[self.cell_of(tsi)?]);
+        self.last = slot;
+        Some(slot)
+    }
+
+    pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut Session> {
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    pub(super) fn get(&self, tsi: Tsi) -> Option<&Session> {
+        self.slots[usize::from(self.index[self.cell_of(tsi)?])].as_ref()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.slots.iter().flatten()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.slots.iter_mut().flatten()
+    }
+
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    /// Adds a session whose TSI is not in the table. The table must not be full.
+    pub(super) fn add(&mut self, session: Session) -> Option<usize> {
+        debug_assert!(self.cell_of(session.tsi).is_none(), "a session added twice");
+        let slot = self.free.pop()?;
+        let mask = self.index.len() - 1;
+        let mut cell = self.home(session.tsi);
+        while self.index[cell] != EMPTY {
+            cell = (cell + 1) & mask;
+        }
+        self.index[cell] = slot;
+        self.slots[usize::from(slot)] = Some(session);
+        self.last = usize::from(slot);
+        Some(usize::from(slot))
+    }
+
+    /// Takes a session out.
+    pub(super) fn remove(&mut self, slot: usize) -> Option<Session> {
+        let tsi = self.slots.get(slot)?.as_ref()?.tsi;
+        let mut hole = self.cell_of(tsi)?;
+        let mask = self.index.len() - 1;
+        self.index[hole] = EMPTY;
+        // What stands behind the hole and was displaced past it moves up, so that no search stops short.
+        let mut cell = (hole + 1) & mask;
+        while self.index[cell] != EMPTY {
+            let moved = self.slots[usize::from(self.index[cell])].as_ref().map(|session| session.tsi);
+            if let Some(home) = moved.map(|tsi| self.home(tsi))
+                && cell.wrapping_sub(home) & mask >= cell.wrapping_sub(hole) & mask
+            {
+                self.index[hole] = self.index[cell];
+                self.index[cell] = EMPTY;
+                hole = cell;
+            }
+            cell = (cell + 1) & mask;
+        }
+        self.free.push(slot as u16);
+        self.slots[slot].take()
+    }
+
+    /// Who has to go when a newcomer finds the table full; `None` when everybody has earned his place.
+    // conformance 157: strangers displace strangers.
+    pub(super) fn victim(&self) -> Option<usize> {
+        let rank = |session: &Session| match session.phase {
+            Phase::Over => Some(2),
+            _ if session.is_proven() => None,
+            // One packet is what a flood of invented sessions looks like.
+            _ if session.stats.data_packets <= 1 => Some(0),
+            _ => Some(1),
+        };
+        let ranked = self.slots.iter().enumerate().filter_map(|(slot, session)| {
+            let session = session.as_ref()?;
+            Some((rank(session)?, session.heard_at, slot))
+        });
+        ranked.min().map(|(_, _, slot)| slot)
+    }
+
+    fn home(&self, tsi: Tsi) -> usize {
+        let [a, b, c, d, e, f] = tsi.gsi.octets();
+        let [g, h] = tsi.port.to_be_bytes();
+        let key = u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ self.seed;
+        let mixed = (key ^ (key >> 32)).wrapping_mul(self.seed.rotate_left(17) | 1);
+        let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed >> 32) as usize & (self.index.len() - 1)
+    }
+
+    fn cell_of(&self, tsi: Tsi) -> Option<usize> {
+        let mask = self.index.len() - 1;
+        let mut cell = self.home(tsi);
+        loop {
+            let slot = self.index[cell];
+            if slot == EMPTY {
+                return None;
+            }
+            if self.slots[usize::from(slot)].as_ref().is_some_and(|session| session.tsi == tsi) {
+                return Some(cell);
+            }
+            cell = (cell + 1) & mask;
+        }
+    }
+}
