@@ -29,7 +29,7 @@ mod pool;
 mod slab;
 mod window;
 
-pub use parcel::{Batch, Incoming, Outgoing, PathFacts, RxBatch, To, TxBatch};
+pub use parcel::{Batch, Drain, Incoming, Outgoing, PathFacts, RxBatch, To, TxBatch};
 pub use pool::{Census, Frame, Pool, Run};
 pub use slab::{Layout, Slab, SlabError};
 pub use window::{Apdu, Claim, ClaimApdu, ClaimError, Reader, Slot, SlotLayout, Writer, window};

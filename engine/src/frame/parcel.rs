@@ -2,9 +2,12 @@
 //!
 //! Links and the protocol do not know each other; these types are all they share. The range of the frame is always the PGM packet,
 //! nothing before it and nothing behind; a link writes its own headers into the room in front.
+//!
+//! The invariant behind the `unsafe` of [`Batch`]: the places `first .. end` hold an item each, all others hold none.
 
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::net::IpAddr;
-use std::collections::VecDeque;
 
 use super::pool::Frame;
 
@@ -72,10 +75,14 @@ impl PathFacts {
 }
 
 /// A bounded queue of packets, first in, first out. Never grows.
+///
+/// The items lie in one piece, so that adding and taking are a move and a count. When the end of the memory is reached, what is left
+/// moves to its front: never more than a batch, and not before as many places were filled as are free.
 #[derive(Debug)]
 pub struct Batch<T> {
-    queue: VecDeque<T>,
-    bound: usize,
+    places: Box<[MaybeUninit<T>]>,
+    first: usize,
+    end: usize,
 }
 
 /// Packets for a link to send.
@@ -86,25 +93,25 @@ pub type RxBatch = Batch<Incoming>;
 impl<T> Batch<T> {
     /// Room for `bound` packets.
     pub fn new(bound: usize) -> Self {
-        Self { queue: VecDeque::with_capacity(bound), bound }
+        Self { places: (0..bound).map(|_| MaybeUninit::uninit()).collect(), first: 0, end: 0 }
     }
 
     /// How many more it takes.
     #[inline]
     pub fn room(&self) -> usize {
-        self.bound - self.queue.len()
+        self.places.len() - self.len()
     }
 
     /// How many it holds.
     #[inline]
     pub fn len(&self) -> usize {
-        self.queue.len()
+        self.end - self.first
     }
 
     /// Whether it holds none.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.end == self.first
     }
 
     /// Appends one.
@@ -113,19 +120,157 @@ impl<T> Batch<T> {
     /// If there is no [`Batch::room`].
     #[inline]
     pub fn push(&mut self, item: T) {
-        assert!(self.queue.len() < self.bound, "a batch beyond its bound");
-        self.queue.push_back(item);
+        self.push_with(|| item);
+    }
+
+    /// Appends what `item` makes. It is asked after the room was found, so that the item is written where it stays.
+    ///
+    /// # Panics
+    /// If there is no [`Batch::room`].
+    #[inline]
+    pub fn push_with(&mut self, item: impl FnOnce() -> T) {
+        if self.end == self.places.len() {
+            self.gather();
+        }
+        let item = item();
+        self.places[self.end].write(item);
+        self.end += 1;
     }
 
     /// Takes the oldest.
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
-        self.queue.pop_front()
+        if self.first == self.end {
+            return None;
+        }
+        let place = &self.places[self.first];
+        self.first += 1;
+        // SAFETY: the place was the first of those that hold an item, and is none of them any more: the item is read once.
+        Some(unsafe { place.assume_init_read() })
     }
 
     /// Looks at the oldest.
     #[inline]
     pub fn front(&self) -> Option<&T> {
-        self.queue.front()
+        // SAFETY: `first .. end` hold an item each.
+        (self.first < self.end).then(|| unsafe { self.places[self.first].assume_init_ref() })
+    }
+
+    /// Takes all, the oldest first. What the iterator was not asked for is dropped with it.
+    #[inline]
+    pub fn drain(&mut self) -> Drain<'_, T> {
+        const { assert!(size_of::<T>() > 0, "the iterator counts by addresses") };
+        let items = &self.places[self.first..self.end];
+        // From here on the items are the iterator's, even if it is never dropped.
+        (self.first, self.end) = (0, 0);
+        let items = items.as_ptr_range();
+        Drain { next: items.start.cast(), end: items.end.cast(), batch: PhantomData }
+    }
+
+    /// Moves what is left to the front of the memory.
+    #[cold]
+    fn gather(&mut self) {
+        assert!(self.first > 0, "a batch beyond its bound");
+        let len = self.len();
+        self.places.rotate_left(self.first);
+        (self.first, self.end) = (0, len);
+    }
+}
+
+impl<T> Drop for Batch<T> {
+    fn drop(&mut self) {
+        drop(self.drain());
+    }
+}
+
+/// The items of a batch on their way out; see [`Batch::drain`].
+#[derive(Debug)]
+pub struct Drain<'b, T> {
+    next: *const T,
+    end: *const T,
+    batch: PhantomData<&'b mut Batch<T>>,
+}
+
+impl<T> Iterator for Drain<'_, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        if self.next == self.end {
+            return None;
+        }
+        // SAFETY: `next .. end` are the items that were not read yet, in the memory of a batch that is borrowed for as long as the
+        // iterator lives and counts none of them as its own any more.
+        unsafe {
+            let item = self.next.read();
+            self.next = self.next.add(1);
+            Some(item)
+        }
+    }
+}
+
+impl<T> Drop for Drain<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if core::mem::needs_drop::<T>() {
+            self.for_each(drop);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+    use std::rc::Rc;
+
+    /// Every order of adding and taking, against a queue of the standard library; each item is dropped once.
+    #[test]
+    fn a_batch_is_a_queue_wherever_in_its_memory_the_items_lie() {
+        let witness = Rc::new(());
+        for pattern in 0..1_u32 << 14 {
+            let mut batch = Batch::new(3);
+            let mut queue = VecDeque::new();
+            for step in 0..14 {
+                if pattern >> step & 1 == 1 && batch.room() > 0 {
+                    batch.push((step, witness.clone()));
+                    queue.push_back(step);
+                } else {
+                    assert_eq!(batch.pop().map(|item| item.0), queue.pop_front());
+                }
+                assert_eq!((batch.len(), batch.room()), (queue.len(), 3 - queue.len()));
+                assert_eq!(batch.front().map(|item| item.0), queue.front().copied());
+                assert_eq!(Rc::strong_count(&witness), 1 + queue.len());
+            }
+            if pattern & 1 == 0 {
+                assert!(batch.drain().map(|item| item.0).eq(queue));
+            }
+        }
+        assert_eq!(Rc::strong_count(&witness), 1);
+    }
+
+    #[test]
+    fn what_is_not_drained_is_dropped_once_and_the_batch_is_as_good_as_new() {
+        let witness = Rc::new(());
+        let mut batch = Batch::new(2);
+        batch.push(witness.clone());
+        batch.push(witness.clone());
+        let mut drain = batch.drain();
+        assert!(drain.next().is_some());
+        drop(drain);
+        assert_eq!((Rc::strong_count(&witness), batch.room()), (1, 2));
+        batch.push(witness.clone());
+        core::mem::forget(batch.drain());
+        assert!(batch.is_empty());
+        drop(batch);
+        assert_eq!(Rc::strong_count(&witness), 2, "leaked, as asked for, and not dropped twice");
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond its bound")]
+    fn a_batch_never_grows() {
+        let mut batch = Batch::new(1);
+        batch.push(1);
+        batch.push(2);
     }
 }

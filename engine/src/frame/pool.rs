@@ -7,11 +7,12 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
-use super::slab::{Layout, Slab, SlabError};
+use super::slab::{Chunks, Layout, Slab, SlabError};
 
 /// Ownership of one frame and the range of it that is in use. Cannot be cloned: giving it away gives the octets away.
 ///
-/// Dropping one without [`Pool::put`] loses the frame; [`Pool::census`] shows it.
+/// Dropping one without [`Pool::put`] loses the frame; [`Pool::census`] shows it. Minted by a pool alone, which checks the number then:
+/// the index of a token lies in the slab of the pool that it names.
 #[derive(Debug)]
 #[must_use = "a frame that is dropped is lost: give it to a link or back to its pool"]
 pub struct Frame {
@@ -80,7 +81,7 @@ impl Run {
 
 /// Where a frame is, as the pool sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     /// In the free list, or never used.
     Free,
     /// A token for it exists.
@@ -93,6 +94,14 @@ enum Place {
     RingOut,
     /// A slot of a window, in a ring of the kernel; no token exists.
     RingLent,
+}
+
+impl Place {
+    /// For a slot: whether nobody but its window has it.
+    #[inline]
+    pub(super) fn is_at_rest(self) -> bool {
+        self == Self::Slot
+    }
 }
 
 /// Where all frames are. At rest `out` and `lent` are zero and the rest adds up to the total.
@@ -119,15 +128,24 @@ impl Census {
 
 static POOLS: AtomicU32 = AtomicU32::new(1);
 
+/// A number that no other pool ever has: tokens are told apart by it.
+fn fresh_id() -> u32 {
+    POOLS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |id| id.checked_add(1)).expect("fewer than 2^32 pools")
+}
+
 /// The pool of one thread.
 #[derive(Debug)]
 pub struct Pool {
     id: u32,
     slab: Arc<Slab>,
+    /// All of the slab.
+    chunks: Chunks,
     layout: Layout,
+    /// One for each frame of the slab.
     place: Box<[Place]>,
-    /// Used before and free now; last in, first out, so that warm frames go round.
-    free: Vec<u32>,
+    /// Used before and free now: the first `free_count`; last in, first out, so that warm frames go round.
+    free: Box<[u32]>,
+    free_count: usize,
     /// Frames below `fresh` have been handed out at least once; those from `fresh` to `top` never.
     fresh: u32,
     /// Frames from `top` on belong, or once belonged, to runs.
@@ -135,8 +153,6 @@ pub struct Pool {
     /// Runs that came back.
     spare_runs: Vec<(u32, u32)>,
     fill_reserve: u32,
-    lent: u32,
-    out: u32,
 }
 
 impl Pool {
@@ -150,17 +166,17 @@ impl Pool {
         let layout = slab.layout();
         let frames = layout.frames;
         Self {
-            id: POOLS.fetch_add(1, Ordering::Relaxed),
+            id: fresh_id(),
+            chunks: slab.chunks(0, frames),
             slab: Arc::new(slab),
             layout,
             place: vec![Place::Free; frames as usize].into(),
-            free: Vec::with_capacity(frames as usize),
+            free: vec![0; frames as usize].into(),
+            free_count: 0,
             fresh: 0,
             top: frames,
             spare_runs: Vec::new(),
             fill_reserve: 0,
-            lent: 0,
-            out: 0,
         }
     }
 
@@ -186,7 +202,7 @@ impl Pool {
     /// Loose frames that could be taken now, the reserve included.
     #[inline]
     pub fn available(&self) -> u32 {
-        self.free.len() as u32 + (self.top - self.fresh)
+        self.free_count as u32 + (self.top - self.fresh)
     }
 
     /// Loose frames that [`Pool::take`] would give.
@@ -207,8 +223,9 @@ impl Pool {
     /// A free frame for a link's receive buffers: may use the fill reserve.
     #[inline]
     pub fn take_for_fill(&mut self) -> Option<Frame> {
-        let index = if let Some(index) = self.free.pop() {
-            index
+        let index = if self.free_count > 0 {
+            self.free_count -= 1;
+            self.free[self.free_count]
         } else if self.fresh < self.top {
             self.fresh += 1;
             self.fresh - 1
@@ -216,7 +233,6 @@ impl Pool {
             return None;
         };
         self.place[index as usize] = Place::Out;
-        self.out += 1;
         Some(Frame { pool: self.id, index, start: self.layout.start, len: 0 })
     }
 
@@ -224,20 +240,21 @@ impl Pool {
     #[inline]
     #[allow(clippy::needless_pass_by_value)] // the token ends here
     pub fn put(&mut self, frame: Frame) {
-        self.own(&frame);
-        let place = &mut self.place[frame.index as usize];
+        let place = self.place_of(&frame);
         match place {
             Place::Out => {
                 *place = Place::Free;
-                self.out -= 1;
-                self.free.push(frame.index);
+                self.set_free(frame.index);
             }
-            Place::Lent => {
-                *place = Place::Slot;
-                self.lent -= 1;
-            }
-            _ => unreachable!("frame {} came back twice", frame.index),
+            Place::Lent => *place = Place::Slot,
+            _ => came_back_twice(frame.index),
         }
+    }
+
+    #[inline]
+    fn set_free(&mut self, index: u32) {
+        self.free[self.free_count] = index;
+        self.free_count += 1;
     }
 
     /// Turns a token into the number of its frame, for a ring that the kernel reads. Until the number comes back, through
@@ -245,12 +262,11 @@ impl Pool {
     #[inline]
     #[allow(clippy::needless_pass_by_value)] // the token ends here
     pub fn surrender(&mut self, frame: Frame) -> u32 {
-        self.own(&frame);
-        let place = &mut self.place[frame.index as usize];
+        let place = self.place_of(&frame);
         *place = match place {
             Place::Out => Place::RingOut,
             Place::Lent => Place::RingLent,
-            _ => unreachable!("frame {} has a token and is not out", frame.index),
+            _ => came_back_twice(frame.index),
         };
         frame.index
     }
@@ -278,14 +294,10 @@ impl Pool {
     pub fn complete(&mut self, index: u32) {
         let place = &mut self.place[index as usize];
         match place {
-            Place::RingLent => {
-                *place = Place::Slot;
-                self.lent -= 1;
-            }
+            Place::RingLent => *place = Place::Slot,
             Place::RingOut => {
                 *place = Place::Free;
-                self.out -= 1;
-                self.free.push(index);
+                self.set_free(index);
             }
             _ => ring_is_wrong(index),
         }
@@ -375,20 +387,22 @@ impl Pool {
     pub(super) fn lend(&mut self, index: u32, start: u16, len: u16) -> Frame {
         assert!(self.place[index as usize] == Place::Slot, "slot {index} lent twice");
         self.place[index as usize] = Place::Lent;
-        self.lent += 1;
         Frame { pool: self.id, index, start, len }
     }
 
-    /// Mints the token of a slot unless it is in flight.
+    /// The places of the slots of a run.
     #[inline]
-    pub(super) fn try_lend(&mut self, index: u32, start: u16, len: u16) -> Option<Frame> {
-        let place = &mut self.place[index as usize];
-        if *place != Place::Slot {
-            return None;
-        }
-        *place = Place::Lent;
-        self.lent += 1;
-        Some(Frame { pool: self.id, index, start, len })
+    pub(super) fn places(&self, run: &Run) -> &[Place] {
+        assert!(run.pool == self.id, "a window of another pool");
+        &self.place[run.base as usize..][..run.count as usize]
+    }
+
+    /// Mints tokens of many slots of one run.
+    #[inline]
+    pub(super) fn lender(&mut self, run: &Run) -> Lender<'_> {
+        assert!(run.pool == self.id, "a window of another pool");
+        let places = &mut self.place[run.base as usize..][..run.count as usize];
+        Lender { pool: self.id, base: run.base, places }
     }
 
     /// Counts every frame by place: O(frames), for tests, shutdown and debugging.
@@ -401,7 +415,6 @@ impl Pool {
             slots: places(Place::Slot),
             lent: places(Place::Lent) + places(Place::RingLent),
         };
-        assert!(census.out == self.out && census.lent == self.lent, "the pool's books are wrong");
         let spare_runs: u32 = self.spare_runs.iter().map(|run| run.1).sum();
         assert!(census.free == self.available() + spare_runs, "the free list and the places disagree");
         census
@@ -413,11 +426,45 @@ impl Pool {
     }
 
     #[inline]
+    fn place_of(&mut self, frame: &Frame) -> &mut Place {
+        self.own(frame);
+        debug_assert!((frame.index as usize) < self.place.len());
+        // SAFETY: the token is ours, so that its index was checked when it was minted; every frame has a place.
+        unsafe { self.place.get_unchecked_mut(frame.index as usize) }
+    }
+
+    #[inline]
     fn locate(&self, frame: &Frame) -> *mut u8 {
         self.own(frame);
-        assert!(u32::from(frame.start) + u32::from(frame.len) <= self.layout.frame_size, "a range beyond its frame");
-        self.slab.octet(frame.index, u32::from(frame.start))
+        assert!(u32::from(frame.start) + u32::from(frame.len) <= self.chunks.size(), "a range beyond its frame");
+        // SAFETY: the token is ours, so that its index was checked when it was minted; the offset was checked just now.
+        unsafe { self.chunks.octet(frame.index, u32::from(frame.start)) }
     }
+}
+
+/// Mints tokens of the slots of one run: what is the same for all of them was looked up once.
+pub(super) struct Lender<'p> {
+    pool: u32,
+    base: u32,
+    places: &'p mut [Place],
+}
+
+impl Lender<'_> {
+    /// The token of slot `n` of the run; `None` while it is in flight.
+    #[inline]
+    pub(super) fn lend(&mut self, n: u32, start: u16, len: u16) -> Option<Frame> {
+        let place = &mut self.places[n as usize];
+        if *place != Place::Slot {
+            return None;
+        }
+        *place = Place::Lent;
+        Some(Frame { pool: self.pool, index: self.base + n, start, len })
+    }
+}
+
+#[cold]
+fn came_back_twice(index: u32) -> ! {
+    unreachable!("frame {index} came back twice")
 }
 
 #[cold]

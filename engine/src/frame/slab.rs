@@ -128,6 +128,15 @@ impl Slab {
         self.layout
     }
 
+    /// Chunks `base .. base + count`, for whoever looks into them packet by packet. In bounds by the assert.
+    pub(super) fn chunks(&self, base: u32, count: u32) -> Chunks {
+        assert!(base.checked_add(count).is_some_and(|end| end <= self.layout.frames), "chunks beyond the slab");
+        let octets = base as usize * self.layout.frame_size as usize;
+        // SAFETY: the first of these chunks lies in the mapping, or one past its end if there are none.
+        let first = unsafe { self.base.add(octets) };
+        Chunks { first, count, size: self.layout.frame_size }
+    }
+
     /// Pointer to octet `offset` of chunk `index`. In bounds by the asserts; the caller owns the chunk.
     #[inline]
     pub(super) fn octet(&self, index: u32, offset: u32) -> *mut u8 {
@@ -152,6 +161,38 @@ impl Slab {
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (index, offset, len);
+    }
+}
+
+/// Where some contiguous chunks of a slab are; whoever keeps it also keeps the slab.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunks {
+    first: NonNull<u8>,
+    count: u32,
+    size: u32,
+}
+
+// SAFETY: a place and a shape, as the slab itself; who may touch which octet is decided elsewhere.
+unsafe impl Send for Chunks {}
+// SAFETY: as above.
+unsafe impl Sync for Chunks {}
+
+impl Chunks {
+    /// Octets of a chunk.
+    #[inline]
+    pub(super) fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Pointer to octet `offset` of chunk `n`. The caller owns the chunk.
+    ///
+    /// # Safety
+    /// `n` is less than the number of chunks, and `offset` not beyond their size.
+    #[inline]
+    pub(super) unsafe fn octet(&self, n: u32, offset: u32) -> *mut u8 {
+        debug_assert!(n < self.count && offset <= self.size);
+        // SAFETY: the chunks lie in the mapping, one behind the other; so does the octet, or one past its end.
+        unsafe { self.first.as_ptr().add(n as usize * self.size as usize + offset as usize) }
     }
 }
 

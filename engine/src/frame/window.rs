@@ -23,7 +23,7 @@ use std::sync::Arc;
 use crossbeam::utils::CachePadded;
 
 use super::pool::{Frame, Pool, Run};
-use super::slab::Slab;
+use super::slab::{Chunks, Slab};
 
 /// Where a payload begins in its slot, and how long it may be.
 ///
@@ -89,25 +89,32 @@ pub struct Apdu {
     pub len: u32,
 }
 
-/// A [`Slot`] in two words, written before the head is released and read after it was acquired.
+/// A [`Slot`] in two words, written before the head is released and read after it was acquired. The range in it was claimed, so that it
+/// lies in its chunk.
 #[derive(Default)]
 struct Shape {
-    /// start 15 | fragmented 1 | len 16 | index 32
+    /// index 32 | start 15 | fragmented 1 | len 16
     place: AtomicU64,
     /// offset 32 | APDU length 32; only meaningful when fragmented
     apdu: AtomicU64,
 }
 
 impl Shape {
-    const FRAGMENTED: u64 = 1 << 48;
+    const FRAGMENTED: u64 = 1 << 16;
+
+    /// What stands above the length in the place of a packet that is no fragment.
+    #[inline]
+    const fn plain(start: u16) -> u64 {
+        (start as u64) << 1
+    }
 
     #[inline]
     fn store_plain(&self, start: u16, len: u16) {
-        self.place.store(u64::from(start) << 49 | u64::from(len) << 32, Ordering::Relaxed);
+        self.place.store(Self::plain(start) << 16 | u64::from(len), Ordering::Relaxed);
     }
 
     fn store_fragment(&self, start: u16, len: u16, apdu: Apdu) {
-        let place = u64::from(start) << 49 | Self::FRAGMENTED | u64::from(len) << 32 | u64::from(apdu.index);
+        let place = u64::from(apdu.index) << 32 | u64::from(start) << 17 | Self::FRAGMENTED | u64::from(len);
         self.place.store(place, Ordering::Relaxed);
         self.apdu.store(u64::from(apdu.offset) << 32 | u64::from(apdu.len), Ordering::Relaxed);
     }
@@ -117,9 +124,9 @@ impl Shape {
         let place = self.place.load(Ordering::Relaxed);
         let apdu = (place & Self::FRAGMENTED != 0).then(|| {
             let apdu = self.apdu.load(Ordering::Relaxed);
-            Apdu { index: place as u32, offset: (apdu >> 32) as u32, len: apdu as u32 }
+            Apdu { index: (place >> 32) as u32, offset: (apdu >> 32) as u32, len: apdu as u32 }
         });
-        Slot { start: (place >> 49) as u16, len: (place >> 32) as u16, apdu }
+        Slot { start: (place as u32 >> 17) as u16, len: place as u16, apdu }
     }
 }
 
@@ -130,7 +137,9 @@ struct Shared {
     trail: CachePadded<AtomicU64>,
     /// Written once, by the reader: nothing that is committed from now on will leave.
     closed: CachePadded<AtomicBool>,
+    /// One for each slot, as many as there are chunks: `mask + 1`.
     shapes: Box<[Shape]>,
+    chunks: Chunks,
     slab: Arc<Slab>,
     base: u32,
     mask: u64,
@@ -139,7 +148,29 @@ struct Shared {
 impl Shared {
     #[inline]
     fn index(&self, position: u64) -> u32 {
-        self.base + (position & self.mask) as u32
+        self.base + self.slot(position)
+    }
+
+    #[inline]
+    fn slot(&self, position: u64) -> u32 {
+        (position & self.mask) as u32
+    }
+
+    #[inline]
+    fn shape(&self, position: u64) -> &Shape {
+        debug_assert!(self.shapes.len() as u64 == self.mask + 1);
+        // SAFETY: there are `mask + 1` of them.
+        unsafe { self.shapes.get_unchecked((position & self.mask) as usize) }
+    }
+
+    /// Pointer to the octet at `offset` of the slot at `position`.
+    ///
+    /// # Safety
+    /// `offset` lies in the chunk or at its end.
+    #[inline]
+    unsafe fn octet(&self, position: u64, offset: u16) -> *mut u8 {
+        // SAFETY: there are `mask + 1` chunks; the caller answers for the offset.
+        unsafe { self.chunks.octet(self.slot(position), u32::from(offset)) }
     }
 }
 
@@ -158,11 +189,13 @@ pub fn window(pool: &Pool, run: Run, layout: SlotLayout) -> (Writer, Reader) {
         trail: CachePadded::default(),
         closed: CachePadded::default(),
         shapes: (0..run.count).map(|_| Shape::default()).collect(),
+        chunks: pool.slab().chunks(run.base, run.count),
         slab: pool.slab().clone(),
         base: run.base,
         mask: u64::from(run.count) - 1,
     });
-    let writer = Writer { shared: shared.clone(), layout, head: 0, limit: u64::from(run.count) };
+    let [next, later] = [0, 1].map(|position| Plain::at(layout, position));
+    let writer = Writer { shared: shared.clone(), layout, next, later, head: 0, limit: u64::from(run.count) };
     (writer, Reader { shared, run, layout, head: 0, trail: 0 })
 }
 
@@ -191,10 +224,28 @@ pub enum ClaimError {
     Closed,
 }
 
+/// Where the payload of a packet that is no fragment begins, and how long it may be: `start + max` lies in the chunk, because `front +
+/// room` does.
+#[derive(Clone, Copy)]
+struct Plain {
+    start: u16,
+    max: u16,
+}
+
+impl Plain {
+    fn at(layout: SlotLayout, position: u64) -> Self {
+        let options = layout.options(position, false);
+        Self { start: layout.front + options, max: layout.room - options }
+    }
+}
+
 /// The publisher's half. One a window; may live on any one thread.
 pub struct Writer {
     shared: Arc<Shared>,
     layout: SlotLayout,
+    /// Of the next packet, and of all but the first.
+    next: Plain,
+    later: Plain,
     /// Our own copy of the head.
     head: u64,
     /// `trail + capacity` as last seen: positions below it are ours. The trail only grows, so that an old value is safe.
@@ -232,20 +283,17 @@ impl Writer {
     /// Claims the next slot for a message of `len` octets that fits one packet. Nothing happens until it is committed.
     #[inline]
     pub fn claim(&mut self, len: usize) -> Result<Claim<'_>, ClaimError> {
-        let position = self.head;
-        let max = usize::from(self.layout.payload_max(position, false));
-        if len > max {
-            return Err(ClaimError::TooLong { len, max });
+        let Plain { start, max } = self.next;
+        if len > usize::from(max) {
+            return Err(ClaimError::TooLong { len, max: usize::from(max) });
         }
         self.reserve(1)?;
-        let start = self.layout.front + self.layout.options(position, false);
-        let bytes = self.slot_bytes(position, start, len);
         if len > LONG {
-            self.shared.slab.prefetch(self.shared.index(position + AHEAD), u32::from(start), len);
+            self.shared.slab.prefetch(self.shared.index(self.head + AHEAD), u32::from(start), len);
         }
-        // SAFETY: `reserve` proved that `position` is the writer's; `&mut self` makes this the only reference to it, for as long
-        // as the claim lives.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(bytes, len) };
+        // SAFETY: `start + max` lies in the chunk, and `len` is not more than `max`. `reserve` proved that the position is the
+        // writer's; `&mut self` makes this the only reference to it, for as long as the claim lives.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(self.shared.octet(self.head, start), len) };
         Ok(Claim { writer: self, bytes, start })
     }
 
@@ -279,12 +327,13 @@ impl Writer {
     /// Pointer to `len` octets from `start` of the slot at `position`; in bounds.
     #[inline]
     fn slot_bytes(&self, position: u64, start: u16, len: usize) -> *mut u8 {
-        debug_assert!(usize::from(start) + len <= self.shared.slab.layout().frame_size as usize);
+        assert!(usize::from(start) + len <= self.shared.chunks.size() as usize);
         self.shared.slab.octet(self.shared.index(position), u32::from(start))
     }
 
     #[inline]
     fn release(&mut self, head: u64) {
+        self.next = self.later;
         self.head = head;
         self.shared.head.store(head, Ordering::Release);
     }
@@ -303,8 +352,7 @@ impl Claim<'_> {
     #[inline]
     pub fn commit(self) -> u64 {
         let position = self.writer.head;
-        let shape = &self.writer.shared.shapes[(position & self.writer.shared.mask) as usize];
-        shape.store_plain(self.start, self.bytes.len() as u16);
+        self.writer.shared.shape(position).store_plain(self.start, self.bytes.len() as u16);
         self.writer.release(position + 1);
         position
     }
@@ -386,7 +434,7 @@ impl ClaimApdu<'_> {
         for n in 0..self.slots {
             let (offset, len) = self.extent(n);
             let start = self.start(position + n);
-            let shape = &self.writer.shared.shapes[((position + n) & self.writer.shared.mask) as usize];
+            let shape = self.writer.shared.shape(position + n);
             if self.slots == 1 {
                 shape.store_plain(start, len as u16);
             } else {
@@ -470,7 +518,7 @@ impl Reader {
     #[inline]
     pub fn slot(&self, position: u64) -> Slot {
         self.check(position);
-        self.shared.shapes[(position & self.shared.mask) as usize].load()
+        self.shared.shape(position).load()
     }
 
     /// Whether the frame of `position` is with a link; until it comes back the slot cannot be touched.
@@ -526,29 +574,27 @@ impl Reader {
         }
         self.check(positions.start);
         self.check(positions.end - 1);
-        assert!(self.run.pool == pool.id(), "a window of another pool");
         let shared = &*self.shared;
-        let (base, mask, shapes) = (shared.base, shared.mask, &*shared.shapes);
-        let frame_size = shared.slab.layout().frame_size as usize;
-        // Both ends of the run lie in the slab, and so does all between them.
-        let chunks = shared.slab.octet(base, 0);
-        shared.slab.octet(base + mask as u32, frame_size as u32);
+        let mut lender = pool.lender(&self.run);
+        let start = self.layout.front + self.layout.options(1, false);
+        assert!(front <= start, "headers in front of their chunk");
+        let (plain, start) = (Shape::plain(start), start - front);
+        // What a claim may fill, with the headers before it: no packet is longer.
+        let room = self.layout.room;
+        let longest = front.checked_add(room).expect("packets of at most 65,535 octets");
+        assert!(u32::from(start) + u32::from(longest) <= shared.chunks.size(), "packets longer than their frames");
         for position in positions.clone() {
-            let slot = (position & mask) as usize;
-            let place = shapes[slot].place.load(Ordering::Relaxed);
-            let (payload, len) = ((place >> 49) as u16, (place >> 32) as u16);
-            if place & Shape::FRAGMENTED != 0 || !admit(len) {
+            let place = shared.shape(position).place.load(Ordering::Relaxed);
+            let len = place as u16;
+            if place >> 16 != plain || len > room || !admit(len) {
                 return position;
             }
-            assert!(front <= payload, "headers in front of their chunk");
-            let (start, octets) = (payload - front, usize::from(front) + usize::from(len));
-            assert!(usize::from(start) + octets <= frame_size, "a packet longer than its frame");
-            let Some(frame) = pool.try_lend(base + slot as u32, start, octets as u16) else { return position };
-            // SAFETY: `check` proved that the position is the reader's; its chunk is number `slot` of the run, which lies in the slab,
-            // and the range was checked to lie in the chunk. The token was minted just now, and nobody can use it while `each` has
-            // the packet: the pool is borrowed here.
+            let octets = front + len;
+            let Some(frame) = lender.lend(shared.slot(position), start, octets) else { return position };
+            // SAFETY: `check` proved that the position is the reader's. The packet lies in its chunk, because the longest would. The
+            // token was minted just now, and nobody can use it while `each` has the packet: the pool is borrowed here.
             let packet =
-                unsafe { core::slice::from_raw_parts_mut(chunks.add(slot * frame_size + usize::from(start)), octets) };
+                unsafe { core::slice::from_raw_parts_mut(shared.octet(position, start), usize::from(octets)) };
             each(position, len, packet, frame);
         }
         positions.end
@@ -558,13 +604,13 @@ impl Reader {
     /// Returns where the trail is now.
     pub fn advance(&mut self, pool: &Pool, position: u64) -> u64 {
         let to = position.min(self.head);
-        let before = self.trail;
-        while self.trail < to && !self.in_flight(pool, self.trail) {
-            self.trail += 1;
+        if self.trail >= to {
+            return self.trail;
         }
-        if self.trail != before {
-            self.shared.trail.store(self.trail, Ordering::Release);
-        }
+        let places = pool.places(&self.run);
+        let resting = (self.trail..to).take_while(|&position| places[self.shared.slot(position) as usize].is_at_rest());
+        self.trail += resting.count() as u64;
+        self.shared.trail.store(self.trail, Ordering::Release);
         self.trail
     }
 

@@ -222,7 +222,8 @@ impl Link for MemoryLink {
             let place = &places[*taken & mask];
             frame.set_range(start, place.len);
             pool.bytes_mut(&mut frame).copy_from_slice(&place.octets[..usize::from(place.len)]);
-            into.push(Incoming { frame, from: addresses[usize::from(place.port)], to: place.to });
+            let from = &addresses[usize::from(place.port)];
+            into.push_with(|| Incoming { frame, from: *from, to: place.to });
             *taken += 1;
             received += 1;
         }
@@ -239,8 +240,8 @@ impl Link for MemoryLink {
         if hub.generation != self.route.generation {
             self.route.look_up(&hub, self.number, self.route.to);
         }
-        let mut sent = 0;
-        while let Some(out) = from.pop() {
+        let sent = from.len();
+        for out in from.drain() {
             if out.to != self.route.to {
                 self.route.look_up(&hub, self.number, out.to);
             }
@@ -256,7 +257,6 @@ impl Link for MemoryLink {
                 self.counts.too_long += 1;
             }
             pool.put(out.frame);
-            sent += 1;
         }
         self.counts.sent += sent as u64;
         Ok(sent)
