@@ -132,8 +132,10 @@ impl<T> Batch<T> {
         if self.end == self.places.len() {
             self.gather();
         }
-        let item = item();
-        self.places[self.end].write(item);
+        debug_assert!(self.end < self.places.len());
+        // SAFETY: `end` is never beyond the last place, and what was gathered leaves room behind it.
+        let place = unsafe { self.places.get_unchecked_mut(self.end) };
+        place.write(item());
         self.end += 1;
     }
 
@@ -154,6 +156,14 @@ impl<T> Batch<T> {
     pub fn front(&self) -> Option<&T> {
         // SAFETY: `first .. end` hold an item each.
         (self.first < self.end).then(|| unsafe { self.places[self.first].assume_init_ref() })
+    }
+
+    /// Looks at all, the oldest first.
+    #[inline]
+    pub fn as_slice(&self) -> &[T] {
+        let items = &self.places[self.first..self.end];
+        // SAFETY: each of these places holds an item, and `MaybeUninit` is laid out as what it may hold.
+        unsafe { core::slice::from_raw_parts(items.as_ptr().cast(), items.len()) }
     }
 
     /// Takes all, the oldest first. What the iterator was not asked for is dropped with it.
@@ -240,6 +250,7 @@ mod tests {
                 }
                 assert_eq!((batch.len(), batch.room()), (queue.len(), 3 - queue.len()));
                 assert_eq!(batch.front().map(|item| item.0), queue.front().copied());
+                assert!(batch.as_slice().iter().map(|item| &item.0).eq(&queue));
                 assert_eq!(Rc::strong_count(&witness), 1 + queue.len());
             }
             if pattern & 1 == 0 {

@@ -574,7 +574,8 @@ impl Reader {
         }
         self.check(positions.start);
         self.check(positions.end - 1);
-        let shared = &*self.shared;
+        let Shared { chunks, mask, shapes, .. } = &*self.shared;
+        let (chunks, mask, shapes) = (*chunks, *mask, &**shapes);
         let mut lender = pool.lender(&self.run);
         let start = self.layout.front + self.layout.options(1, false);
         assert!(front <= start, "headers in front of their chunk");
@@ -582,19 +583,21 @@ impl Reader {
         // What a claim may fill, with the headers before it: no packet is longer.
         let room = self.layout.room;
         let longest = front.checked_add(room).expect("packets of at most 65,535 octets");
-        assert!(u32::from(start) + u32::from(longest) <= shared.chunks.size(), "packets longer than their frames");
+        assert!(u32::from(start) + u32::from(longest) <= chunks.size(), "packets longer than their frames");
         for position in positions.clone() {
-            let place = shared.shape(position).place.load(Ordering::Relaxed);
+            let slot = (position & mask) as u32;
+            let place = shapes[slot as usize].place.load(Ordering::Relaxed);
             let len = place as u16;
             if place >> 16 != plain || len > room || !admit(len) {
                 return position;
             }
             let octets = front + len;
-            let Some(frame) = lender.lend(shared.slot(position), start, octets) else { return position };
+            let Some(frame) = lender.lend(slot, start, octets) else { return position };
             // SAFETY: `check` proved that the position is the reader's. The packet lies in its chunk, because the longest would. The
             // token was minted just now, and nobody can use it while `each` has the packet: the pool is borrowed here.
-            let packet =
-                unsafe { core::slice::from_raw_parts_mut(shared.octet(position, start), usize::from(octets)) };
+            let packet = unsafe {
+                core::slice::from_raw_parts_mut(chunks.octet(slot, u32::from(start)), usize::from(octets))
+            };
             each(position, len, packet, frame);
         }
         positions.end

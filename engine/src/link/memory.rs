@@ -14,7 +14,7 @@ use core::net::IpAddr;
 use std::rc::Rc;
 
 use super::{Link, LinkError};
-use crate::frame::{Incoming, PathFacts, Pool, RxBatch, To, TxBatch};
+use crate::frame::{Incoming, Outgoing, PathFacts, Pool, RxBatch, To, TxBatch};
 use crate::time::Time;
 
 /// Octets of one place in a ring: more than the MTU of 1500, and with what stands beside them a whole number of cache lines.
@@ -44,19 +44,28 @@ impl Ring {
         Self { places: vec![empty; packets].into(), taken: 0, put: 0 }
     }
 
+    /// Puts packets in, which all came from `port` for `to`. Returns how many found the ring full. Those above the MTU are passed over.
     #[inline]
-    fn push(&mut self, octets: &[u8], port: u16, to: IpAddr) -> bool {
+    fn push(&mut self, packets: &[Outgoing], pool: &Pool, port: u16, to: IpAddr) -> u64 {
         let mask = self.places.len() - 1;
-        if self.put - self.taken > mask {
-            return false;
+        let mut overruns = 0;
+        for out in packets {
+            let octets = pool.bytes(&out.frame);
+            if octets.len() > usize::from(MemoryLink::MTU) {
+                continue;
+            }
+            if self.put - self.taken > mask {
+                overruns += 1;
+                continue;
+            }
+            let place = &mut self.places[self.put & mask];
+            place.octets[..octets.len()].copy_from_slice(octets);
+            place.len = octets.len() as u16;
+            place.port = port;
+            place.to = to;
+            self.put += 1;
         }
-        let place = &mut self.places[self.put & mask];
-        place.octets[..octets.len()].copy_from_slice(octets);
-        place.len = octets.len() as u16;
-        place.port = port;
-        place.to = to;
-        self.put += 1;
-        true
+        overruns
     }
 }
 
@@ -233,29 +242,30 @@ impl Link for MemoryLink {
 
     #[inline(never)]
     fn send(&mut self, _now: Time, pool: &mut Pool, from: &mut TxBatch) -> Result<usize, LinkError> {
-        if from.is_empty() {
+        let mut left = from.as_slice();
+        let sent = left.len();
+        if sent == 0 {
             return Ok(0);
         }
         let mut hub = self.hub.borrow_mut();
         if hub.generation != self.route.generation {
             self.route.look_up(&hub, self.number, self.route.to);
         }
-        let sent = from.len();
+        // Port by port, as long as the packets are for the same destination: what a port needs is looked up once.
+        while let Some(Outgoing { to, .. }) = left.first() {
+            if *to != self.route.to {
+                self.route.look_up(&hub, self.number, *to);
+            }
+            let alike = left.iter().take_while(|out| out.to == *to).count();
+            let (now, later) = left.split_at(alike);
+            for &port in &self.route.ports {
+                let port = &mut hub.all[usize::from(port)];
+                port.overruns += port.ring.push(now, pool, self.number, self.route.address);
+            }
+            left = later;
+        }
         for out in from.drain() {
-            if out.to != self.route.to {
-                self.route.look_up(&hub, self.number, out.to);
-            }
-            let octets = pool.bytes(&out.frame);
-            if octets.len() <= usize::from(Self::MTU) {
-                for &port in &self.route.ports {
-                    let port = &mut hub.all[usize::from(port)];
-                    if !port.ring.push(octets, self.number, self.route.address) {
-                        port.overruns += 1;
-                    }
-                }
-            } else {
-                self.counts.too_long += 1;
-            }
+            self.counts.too_long += u64::from(out.frame.len() > usize::from(Self::MTU));
             pool.put(out.frame);
         }
         self.counts.sent += sent as u64;
@@ -274,7 +284,7 @@ impl Link for MemoryLink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Layout, Outgoing};
+    use crate::frame::Layout;
 
     const GROUP: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(239, 1, 2, 3));
 
