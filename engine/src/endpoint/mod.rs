@@ -23,7 +23,7 @@ use crate::protocol::config::ConfigError;
 use crate::protocol::receiver::{Receiver, ReceiverConfig};
 use crate::protocol::source::{Publisher, Source, SourceConfig};
 use crate::time::{Time, earliest};
-use crate::wire::{self, Header, Kind, Limits, RejectCounters, Tsi};
+use crate::wire::{self, Header, Kind, Limits, Reject, RejectCounters, Tsi};
 
 /// How much an endpoint does in one go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +87,8 @@ struct Listener {
 
 impl Listener {
     #[inline]
-    fn wants(&self, group: IpAddr, data_port: u16) -> bool {
-        self.data_port == data_port && self.group == group
+    fn wants(&self, group: &IpAddr, data_port: u16) -> bool {
+        self.data_port == data_port && self.group == *group
     }
 }
 
@@ -224,26 +224,45 @@ impl<L: Link> Endpoint<L> {
     // A call per batch: its loop has the registers to itself.
     #[inline(never)]
     fn take_in(&mut self, now: Time, sink: &mut impl Sink) {
-        while let Some(incoming) = self.arrived.pop() {
-            // Looked at where it is: a header is large, and is copied for nobody.
-            let parsed = wire::parse(self.pool.bytes(&incoming.frame), &self.limits);
-            match &parsed {
-                Ok(header) => {
-                    // The common case, an endpoint with one receiver and new data for it, asks one question each.
-                    if let (Kind::Odata(_), [only]) = (&header.kind, &mut self.receivers[..])
-                        && only.wants(incoming.to, header.data_port)
+        while let Some(next) = self.arrived.peek() {
+            match wire::parse_plain(self.pool.bytes(&next.frame)) {
+                Some(Ok(data)) => {
+                    // The common case, an endpoint with one receiver and the data that it expects next, builds no header.
+                    if let [only] = &mut self.receivers[..]
+                        && only.wants(&next.to, data.data_port())
+                        && let Some(edge) = only.receiver.edge(data, &next.from)
                     {
-                        only.receiver.handle(now, header, incoming, &mut self.pool, sink);
+                        edge.pass(data, next.take().frame, &mut self.pool, sink);
                     } else {
-                        self.route(now, header, incoming, sink);
+                        let incoming = next.take();
+                        self.route(now, &data.header(), incoming, sink);
                     }
                 }
-                Err(reject) => {
-                    self.stats.rejects.count(*reject);
-                    self.pool.put(incoming.frame);
+                Some(Err(reject)) => {
+                    let incoming = next.take();
+                    self.refuse(reject, incoming);
+                }
+                None => {
+                    let incoming = next.take();
+                    self.take_other(now, incoming, sink);
                 }
             }
         }
+    }
+
+    /// Takes in what is not data without options.
+    #[inline(never)]
+    fn take_other(&mut self, now: Time, incoming: Incoming, sink: &mut impl Sink) {
+        match wire::parse(self.pool.bytes(&incoming.frame), &self.limits) {
+            Ok(header) => self.route(now, &header, incoming, sink),
+            Err(reject) => self.refuse(reject, incoming),
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, reject: Reject, incoming: Incoming) {
+        self.stats.rejects.count(reject);
+        self.pool.put(incoming.frame);
     }
 
     /// Hands a packet to whom it is for.
@@ -263,12 +282,12 @@ impl<L: Link> Endpoint<L> {
 
     /// Hands a packet to the receivers of a group: each gets a frame of its own, the last one the frame that came.
     fn hear(&mut self, now: Time, header: &Header, group: IpAddr, incoming: Incoming, sink: &mut impl Sink) {
-        let Some(last) = self.receivers.iter().rposition(|listener| listener.wants(group, header.data_port)) else {
+        let Some(last) = self.receivers.iter().rposition(|listener| listener.wants(&group, header.data_port)) else {
             self.stats.strangers += 1;
             self.pool.put(incoming.frame);
             return;
         };
-        for listener in self.receivers[..last].iter_mut().filter(|one| one.wants(group, header.data_port)) {
+        for listener in self.receivers[..last].iter_mut().filter(|one| one.wants(&group, header.data_port)) {
             if let Some(frame) = self.pool.copy(&incoming.frame) {
                 let copy = Incoming { frame, from: incoming.from, to: incoming.to };
                 listener.receiver.handle(now, header, copy, &mut self.pool, sink);
@@ -292,7 +311,7 @@ impl<L: Link> Endpoint<L> {
             speaker.source.handle(now, header, packet, incoming.from, incoming.to);
         }
         let heard = matches!(header.kind, Kind::Nak(_) | Kind::Spmr) && incoming.to.is_multicast();
-        if heard && self.receivers.iter().any(|listener| listener.wants(incoming.to, header.data_port)) {
+        if heard && self.receivers.iter().any(|listener| listener.wants(&incoming.to, header.data_port)) {
             self.hear(now, header, incoming.to, incoming, sink);
             return;
         }

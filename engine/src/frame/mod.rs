@@ -24,12 +24,14 @@
 //! All `unsafe` of the engine that touches packet memory lives in this module. The invariant behind every block: *the bytes of a
 //! frame are touched only by the holder of its token, or, for a frame of a window, by the half of the window that owns its slot.*
 
+mod octets;
 mod parcel;
 mod pool;
 mod slab;
 mod window;
 
-pub use parcel::{Batch, Drain, Incoming, Outgoing, PathFacts, RxBatch, To, TxBatch};
+pub use octets::copy_octets;
+pub use parcel::{Batch, Drain, Incoming, Outgoing, PathFacts, Peek, RxBatch, Tail, To, TxBatch};
 pub use pool::{Census, Frame, Pool, Run};
 pub use slab::{Layout, Slab, SlabError};
 pub use window::{Apdu, Claim, ClaimApdu, ClaimError, Reader, Slot, SlotLayout, Writer, window};

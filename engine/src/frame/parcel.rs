@@ -8,6 +8,8 @@
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::net::IpAddr;
+use core::ops::Deref;
+use core::slice;
 
 use super::pool::Frame;
 
@@ -139,23 +141,33 @@ impl<T> Batch<T> {
         self.end += 1;
     }
 
+    /// The room, to be filled in one go: what is looked up once for all is not looked up for each.
+    #[inline]
+    pub fn tail(&mut self) -> Tail<'_, T> {
+        if self.first > 0 {
+            self.gather();
+        }
+        let Self { places, end, .. } = self;
+        let bound = places.len();
+        Tail { free: places[*end..].iter_mut(), end, bound }
+    }
+
     /// Takes the oldest.
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
-        if self.first == self.end {
-            return None;
-        }
-        let place = &self.places[self.first];
-        self.first += 1;
-        // SAFETY: the place was the first of those that hold an item, and is none of them any more: the item is read once.
-        Some(unsafe { place.assume_init_read() })
+        self.peek().map(Peek::take)
+    }
+
+    /// Looks at the oldest, to take it or to leave it.
+    #[inline]
+    pub fn peek(&mut self) -> Option<Peek<'_, T>> {
+        (self.first < self.end).then_some(Peek { batch: self })
     }
 
     /// Looks at the oldest.
     #[inline]
     pub fn front(&self) -> Option<&T> {
-        // SAFETY: `first .. end` hold an item each.
-        (self.first < self.end).then(|| unsafe { self.places[self.first].assume_init_ref() })
+        self.as_slice().first()
     }
 
     /// Looks at all, the oldest first.
@@ -163,7 +175,7 @@ impl<T> Batch<T> {
     pub fn as_slice(&self) -> &[T] {
         let items = &self.places[self.first..self.end];
         // SAFETY: each of these places holds an item, and `MaybeUninit` is laid out as what it may hold.
-        unsafe { core::slice::from_raw_parts(items.as_ptr().cast(), items.len()) }
+        unsafe { slice::from_raw_parts(items.as_ptr().cast(), items.len()) }
     }
 
     /// Takes all, the oldest first. What the iterator was not asked for is dropped with it.
@@ -178,11 +190,12 @@ impl<T> Batch<T> {
     }
 
     /// Moves what is left to the front of the memory.
-    #[cold]
     fn gather(&mut self) {
         assert!(self.first > 0, "a batch beyond its bound");
         let len = self.len();
-        self.places.rotate_left(self.first);
+        if len > 0 {
+            self.places.rotate_left(self.first);
+        }
         (self.first, self.end) = (0, len);
     }
 }
@@ -190,6 +203,67 @@ impl<T> Batch<T> {
 impl<T> Drop for Batch<T> {
     fn drop(&mut self) {
         drop(self.drain());
+    }
+}
+
+/// The free places of a batch, behind its newest item; see [`Batch::tail`].
+#[derive(Debug)]
+pub struct Tail<'b, T> {
+    free: slice::IterMut<'b, MaybeUninit<T>>,
+    /// Follows when the tail is dropped.
+    end: &'b mut usize,
+    bound: usize,
+}
+
+impl<T> Tail<'_, T> {
+    /// As [`Batch::push_with`].
+    ///
+    /// # Panics
+    /// If there is no room.
+    #[inline]
+    pub fn push_with(&mut self, item: impl FnOnce() -> T) {
+        assert!(self.free.len() > 0, "a batch beyond its bound");
+        // Made before its place is counted as filled.
+        let item = item();
+        if let Some(place) = self.free.next() {
+            place.write(item);
+        }
+    }
+}
+
+impl<T> Drop for Tail<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        // The places that were passed hold an item each.
+        *self.end = self.bound - self.free.len();
+    }
+}
+
+/// The oldest item of a batch that is not empty; see [`Batch::peek`].
+#[derive(Debug)]
+pub struct Peek<'b, T> {
+    batch: &'b mut Batch<T>,
+}
+
+impl<T> Peek<'_, T> {
+    /// Takes it.
+    #[inline]
+    pub fn take(self) -> T {
+        // SAFETY: the batch is not empty, so that this is one of its places and holds an item; it is read once, because from the next
+        // line on the place is none of those that hold one.
+        let item = unsafe { self.batch.places.get_unchecked(self.batch.first).assume_init_read() };
+        self.batch.first += 1;
+        item
+    }
+}
+
+impl<T> Deref for Peek<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the batch is not empty, so that this is one of its places and holds an item.
+        unsafe { self.batch.places.get_unchecked(self.batch.first).assume_init_ref() }
     }
 }
 
@@ -243,12 +317,17 @@ mod tests {
             let mut queue = VecDeque::new();
             for step in 0..14 {
                 if pattern >> step & 1 == 1 && batch.room() > 0 {
-                    batch.push((step, witness.clone()));
+                    if step % 3 == 0 {
+                        batch.tail().push_with(|| (step, witness.clone()));
+                    } else {
+                        batch.push((step, witness.clone()));
+                    }
                     queue.push_back(step);
                 } else {
                     assert_eq!(batch.pop().map(|item| item.0), queue.pop_front());
                 }
                 assert_eq!((batch.len(), batch.room()), (queue.len(), 3 - queue.len()));
+                assert_eq!(batch.peek().map(|item| item.0), queue.front().copied());
                 assert_eq!(batch.front().map(|item| item.0), queue.front().copied());
                 assert!(batch.as_slice().iter().map(|item| &item.0).eq(&queue));
                 assert_eq!(Rc::strong_count(&witness), 1 + queue.len());
@@ -275,6 +354,17 @@ mod tests {
         assert!(batch.is_empty());
         drop(batch);
         assert_eq!(Rc::strong_count(&witness), 2, "leaked, as asked for, and not dropped twice");
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond its bound")]
+    fn its_tail_is_as_long_as_its_room() {
+        let mut batch = Batch::new(3);
+        batch.push(1);
+        let mut tail = batch.tail();
+        for n in 0..3 {
+            tail.push_with(|| n);
+        }
     }
 
     #[test]

@@ -451,9 +451,14 @@ pub(super) struct Lender<'p> {
 
 impl Lender<'_> {
     /// The token of slot `n` of the run; `None` while it is in flight.
+    ///
+    /// # Safety
+    /// The run has that many slots.
     #[inline]
-    pub(super) fn lend(&mut self, n: u32, start: u16, len: u16) -> Option<Frame> {
-        let place = &mut self.places[n as usize];
+    pub(super) unsafe fn lend(&mut self, n: u32, start: u16, len: u16) -> Option<Frame> {
+        debug_assert!((n as usize) < self.places.len());
+        // SAFETY: the caller answers for it.
+        let place = unsafe { self.places.get_unchecked_mut(n as usize) };
         if *place != Place::Slot {
             return None;
         }

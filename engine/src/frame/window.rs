@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 
-use super::pool::{Frame, Pool, Run};
+use super::pool::{Frame, Place, Pool, Run};
 use super::slab::{Chunks, Slab};
 
 /// Where a payload begins in its slot, and how long it may be.
@@ -294,7 +294,7 @@ impl Writer {
         // SAFETY: `start + max` lies in the chunk, and `len` is not more than `max`. `reserve` proved that the position is the
         // writer's; `&mut self` makes this the only reference to it, for as long as the claim lives.
         let bytes = unsafe { core::slice::from_raw_parts_mut(self.shared.octet(self.head, start), len) };
-        Ok(Claim { writer: self, bytes, start })
+        Ok(Claim { writer: self, bytes })
     }
 
     /// Claims the run of slots that an APDU of `len` octets needs, so that its fragments are contiguous. An APDU that fits one
@@ -344,7 +344,6 @@ impl Writer {
 pub struct Claim<'w> {
     writer: &'w mut Writer,
     bytes: &'w mut [u8],
-    start: u16,
 }
 
 impl Claim<'_> {
@@ -352,7 +351,7 @@ impl Claim<'_> {
     #[inline]
     pub fn commit(self) -> u64 {
         let position = self.writer.head;
-        self.writer.shared.shape(position).store_plain(self.start, self.bytes.len() as u16);
+        self.writer.shared.shape(position).store_plain(self.writer.next.start, self.bytes.len() as u16);
         self.writer.release(position + 1);
         position
     }
@@ -586,13 +585,15 @@ impl Reader {
         assert!(u32::from(start) + u32::from(longest) <= chunks.size(), "packets longer than their frames");
         for position in positions.clone() {
             let slot = (position & mask) as u32;
-            let place = shapes[slot as usize].place.load(Ordering::Relaxed);
+            // SAFETY: there are `mask + 1` of them.
+            let place = unsafe { shapes.get_unchecked(slot as usize) }.place.load(Ordering::Relaxed);
             let len = place as u16;
             if place >> 16 != plain || len > room || !admit(len) {
                 return position;
             }
             let octets = front + len;
-            let Some(frame) = lender.lend(slot, start, octets) else { return position };
+            // SAFETY: the run has `mask + 1` slots.
+            let Some(frame) = (unsafe { lender.lend(slot, start, octets) }) else { return position };
             // SAFETY: `check` proved that the position is the reader's. The packet lies in its chunk, because the longest would. The
             // token was minted just now, and nobody can use it while `each` has the packet: the pool is borrowed here.
             let packet = unsafe {
@@ -611,8 +612,16 @@ impl Reader {
             return self.trail;
         }
         let places = pool.places(&self.run);
-        let resting = (self.trail..to).take_while(|&position| places[self.shared.slot(position) as usize].is_at_rest());
-        self.trail += resting.count() as u64;
+        let first = self.shared.slot(self.trail) as usize;
+        let count = (to - self.trail) as usize;
+        // Up to the end of the ring, then on from its beginning.
+        let now = &places[first..][..count.min(places.len() - first)];
+        let resting = |places: &[Place]| places.iter().take_while(|place| place.is_at_rest()).count();
+        let mut steps = resting(now);
+        if steps == now.len() {
+            steps += resting(&places[..count - steps]);
+        }
+        self.trail += steps as u64;
         self.shared.trail.store(self.trail, Ordering::Release);
         self.trail
     }

@@ -14,7 +14,7 @@ use core::net::IpAddr;
 use std::rc::Rc;
 
 use super::{Link, LinkError};
-use crate::frame::{Incoming, Outgoing, PathFacts, Pool, RxBatch, To, TxBatch};
+use crate::frame::{Incoming, Outgoing, PathFacts, Pool, RxBatch, To, TxBatch, copy_octets};
 use crate::time::Time;
 
 /// Octets of one place in a ring: more than the MTU of 1500, and with what stands beside them a whole number of cache lines.
@@ -48,23 +48,25 @@ impl Ring {
     #[inline]
     fn push(&mut self, packets: &[Outgoing], pool: &Pool, port: u16, to: IpAddr) -> u64 {
         let mask = self.places.len() - 1;
+        let (mut put, full) = (self.put, self.taken + self.places.len());
         let mut overruns = 0;
         for out in packets {
             let octets = pool.bytes(&out.frame);
             if octets.len() > usize::from(MemoryLink::MTU) {
                 continue;
             }
-            if self.put - self.taken > mask {
+            if put == full {
                 overruns += 1;
                 continue;
             }
-            let place = &mut self.places[self.put & mask];
-            place.octets[..octets.len()].copy_from_slice(octets);
+            let place = &mut self.places[put & mask];
+            copy_octets(&mut place.octets[..octets.len()], octets);
             place.len = octets.len() as u16;
             place.port = port;
             place.to = to;
-            self.put += 1;
+            put += 1;
         }
+        self.put = put;
         overruns
     }
 }
@@ -219,8 +221,9 @@ impl Link for MemoryLink {
         let mut hub = self.hub.borrow_mut();
         let Ports { all: ports, addresses, .. } = &mut *hub;
         let Ring { places, taken, put } = &mut ports[usize::from(self.number)].ring;
-        let mask = places.len() - 1;
+        let places = &**places;
         let wanted = (*put - *taken).min(into.room());
+        let mut into = into.tail();
         let start = pool.layout().start;
         let mut received = 0;
         while received < wanted {
@@ -228,14 +231,14 @@ impl Link for MemoryLink {
                 self.counts.starved += 1;
                 break;
             };
-            let place = &places[*taken & mask];
+            let place = &places[(*taken + received) & (places.len() - 1)];
             frame.set_range(start, place.len);
-            pool.bytes_mut(&mut frame).copy_from_slice(&place.octets[..usize::from(place.len)]);
+            copy_octets(pool.bytes_mut(&mut frame), &place.octets[..usize::from(place.len)]);
             let from = &addresses[usize::from(place.port)];
             into.push_with(|| Incoming { frame, from: *from, to: place.to });
-            *taken += 1;
             received += 1;
         }
+        *taken += received;
         self.counts.received += received as u64;
         Ok(received)
     }

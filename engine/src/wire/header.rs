@@ -11,6 +11,7 @@ use core::ops::{BitOr, Range};
 
 use super::ids::Tsi;
 use super::options::OptionSet;
+use super::parse::PlainData;
 use super::sqn::Sqn;
 
 /// Octets of the header that every packet starts with.
@@ -210,6 +211,12 @@ impl Header {
     #[inline]
     pub const fn packet_type(&self) -> PacketType {
         self.kind.packet_type()
+    }
+
+    /// The header as that of data without options, if it is such.
+    #[inline]
+    pub fn plain(&self) -> Option<PlainData> {
+        PlainData::of(self)
     }
 
     /// Where the application's octets lie in the packet.

@@ -93,6 +93,14 @@ impl Tsi {
     pub const fn new(gsi: Gsi, port: u16) -> Self {
         Self { gsi, port }
     }
+
+    /// The whole TSI in one word, to be compared: different for different TSIs, and without further meaning.
+    #[inline]
+    pub const fn key(self) -> u64 {
+        let [a, b, c, d, e, f] = self.gsi.0;
+        let [g, h] = self.port.to_be_bytes();
+        u64::from_le_bytes([g, h, a, b, c, d, e, f])
+    }
 }
 
 impl fmt::Display for Tsi {

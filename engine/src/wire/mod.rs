@@ -32,7 +32,7 @@ pub use options::{
     Cr, CrRequest, EncodedFragment, Fragment, MAX_NAK_LIST, NakBoIvl, NakBoRng, NakList, OptionSet, ParityPrm,
     PgmccData, PgmccFeedback, Rst,
 };
-pub use parse::{Limits, parse};
+pub use parse::{Limits, PlainData, parse, parse_plain};
 pub use reject::{Reject, RejectCounters};
 pub use sqn::Sqn;
 

@@ -42,39 +42,163 @@ impl Default for Limits {
 }
 
 /// Parses and checks one PGM packet. `packet` is exactly the IP or UDP payload: link padding must be cut already.
-#[inline]
 #[allow(clippy::trivially_copy_pass_by_ref)] // limits belong to the caller's configuration and grow with it
 pub fn parse(packet: &[u8], limits: &Limits) -> Result<Header, Reject> {
-    // The common case in one comparison each: data, version 0, no options, and the length that the header says. All
-    // else, right or wrong, is left to the general parser.
-    if let Some(head) = packet.first_chunk::<DATA_HEADER_LEN>() {
-        let payload_len = u16::from_be_bytes([head[14], head[15]]);
-        let flags = Flags::from_bits(head[5]);
-        if head[4] & !1 == PacketType::Odata.code()
-            && !flags.has_options()
-            && packet.len() == DATA_HEADER_LEN + payload_len as usize
-            && head[6] | head[7] != 0
-        {
-            if !checksum::verify(packet) {
-                return Err(Reject::ChecksumWrong);
-            }
-            let data = data([head[16], head[17], head[18], head[19], head[20], head[21], head[22], head[23]]);
-            let is_odata = head[4] == PacketType::Odata.code();
-            return Ok(Header {
-                kind: if is_odata { Kind::Odata(data) } else { Kind::Rdata(data) },
-                tsi: Tsi {
-                    gsi: Gsi::new([head[8], head[9], head[10], head[11], head[12], head[13]]),
-                    port: u16::from_be_bytes([head[0], head[1]]),
-                },
-                data_port: u16::from_be_bytes([head[2], head[3]]),
-                flags,
-                payload_start: DATA_HEADER_LEN as u16,
-                payload_len,
-                options: OptionSet::EMPTY,
-            });
+    match parse_plain(packet) {
+        Some(plain) => plain.map(|plain| plain.header()),
+        None => parse_general(packet, *limits),
+    }
+}
+
+/// The same for the common case alone: ODATA and RDATA without options, of the length that the header says. `None` for all else, right
+/// or wrong, which is left to [`parse`].
+#[inline(always)]
+#[allow(clippy::inline_always)] // its result is in registers where it is inlined, and in memory where it is not
+pub fn parse_plain(packet: &[u8]) -> Option<Result<PlainData, Reject>> {
+    let plain = PlainData::load(packet.first_chunk()?);
+    if !plain.is_plain() || packet.len() != DATA_HEADER_LEN + usize::from(plain.payload_len()) {
+        return None;
+    }
+    if !checksum::verify(packet) {
+        return Some(Err(Reject::ChecksumWrong));
+    }
+    Some(Ok(plain))
+}
+
+/// Data without options as [`parse_plain`] finds it: the words of its header, taken apart when somebody asks.
+///
+/// ```text
+///   octet  0             4                    8                 14     16    20    24
+///          | source data | type flags check-  | GSI             | TSDU | SQN | trail |
+///          | port   port |            sum     |                 | len  |     |       |
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainData {
+    // All in little-endian order, as they were loaded.
+    ports: u32,
+    /// Type, flags, checksum, from the low end.
+    type_and_flags: u32,
+    gsi_and_len: u64,
+    sqn: u32,
+    trail: u32,
+}
+
+impl PlainData {
+    #[inline]
+    fn load(head: &[u8; DATA_HEADER_LEN]) -> Self {
+        let quads = head.as_chunks::<4>().0;
+        let quad = |n: usize| u32::from_le_bytes(quads[n]);
+        let gsi_and_len = u64::from_le_bytes(head.as_chunks::<8>().0[1]);
+        Self { ports: quad(0), type_and_flags: quad(1), gsi_and_len, sqn: quad(4), trail: quad(5) }
+    }
+
+    /// A header of data without options, as its words; `None` for any other.
+    #[inline]
+    pub(super) fn of(header: &Header) -> Option<Self> {
+        let (Kind::Odata(data) | Kind::Rdata(data)) = header.kind else { return None };
+        if !header.options.is_empty() || header.flags.has_options() {
+            return None;
+        }
+        let [s0, s1] = header.tsi.port.to_be_bytes();
+        let [d0, d1] = header.data_port.to_be_bytes();
+        let [a, b, c, d, e, f] = header.tsi.gsi.octets();
+        let [t0, t1] = header.payload_len.to_be_bytes();
+        Some(Self {
+            ports: u32::from_le_bytes([s0, s1, d0, d1]),
+            // What was parsed had a checksum; nobody asks for it again.
+            type_and_flags: u32::from_le_bytes([header.packet_type().code(), header.flags.bits(), 0xFF, 0xFF]),
+            gsi_and_len: u64::from_le_bytes([a, b, c, d, e, f, t0, t1]),
+            sqn: data.sqn.get().swap_bytes(),
+            trail: data.trail.get().swap_bytes(),
+        })
+    }
+
+    /// Whether it is data without options and has a checksum.
+    #[inline]
+    fn is_plain(self) -> bool {
+        const ODATA_OR_RDATA: u32 = PacketType::Odata.code() as u32;
+        let plain_bits = 0xFE | u32::from(Flags::OPT_PRESENT.bits()) << 8;
+        // RFC 3208 §8, conformance 2: version and reserved bits, which stand beside the type, are zero.
+        self.type_and_flags & plain_bits == ODATA_OR_RDATA && self.type_and_flags > 0xFFFF
+    }
+
+    #[inline]
+    fn is_odata(self) -> bool {
+        self.type_and_flags & 0xFF == u32::from(PacketType::Odata.code())
+    }
+
+    /// Whether it is original data in an ODATA: not a repair and not parity.
+    #[inline]
+    pub fn is_new(self) -> bool {
+        let new_bits = 0xFF | u32::from(Flags::PARITY.bits()) << 8;
+        self.type_and_flags & new_bits == u32::from(PacketType::Odata.code())
+    }
+
+    /// The flags octet.
+    #[inline]
+    pub fn flags(self) -> Flags {
+        Flags::from_bits((self.type_and_flags >> 8) as u8)
+    }
+
+    /// The data-destination port.
+    #[inline]
+    pub fn data_port(self) -> u16 {
+        ((self.ports >> 16) as u16).swap_bytes()
+    }
+
+    /// The session.
+    #[inline]
+    pub fn tsi(self) -> Tsi {
+        // RFC 3208 §8, conformance 11: downstream, so data-source port first.
+        let port = (self.ports as u16).swap_bytes();
+        let [a, b, c, d, e, f, _, _] = self.gsi_and_len.to_le_bytes();
+        Tsi { gsi: Gsi::new([a, b, c, d, e, f]), port }
+    }
+
+    /// Whether it is of the session whose [`Tsi::key`] this is.
+    #[inline]
+    pub fn is_of(self, key: u64) -> bool {
+        self.gsi_and_len << 16 | u64::from(self.ports & 0xFFFF) == key
+    }
+
+    /// Octets of the application.
+    #[inline]
+    pub fn payload_len(self) -> u16 {
+        ((self.gsi_and_len >> 48) as u16).swap_bytes()
+    }
+
+    /// Where they start in the packet.
+    #[inline]
+    pub fn payload_start(self) -> u16 {
+        DATA_HEADER_LEN as u16
+    }
+
+    /// The sequence number.
+    #[inline]
+    pub fn sqn(self) -> Sqn {
+        Sqn::new(self.sqn.swap_bytes())
+    }
+
+    /// Trailing edge of the transmit window when the packet was sent.
+    #[inline]
+    pub fn trail(self) -> Sqn {
+        Sqn::new(self.trail.swap_bytes())
+    }
+
+    /// The whole header.
+    #[inline]
+    pub fn header(self) -> Header {
+        let data = Data { sqn: self.sqn(), trail: self.trail() };
+        Header {
+            kind: if self.is_odata() { Kind::Odata(data) } else { Kind::Rdata(data) },
+            tsi: self.tsi(),
+            data_port: self.data_port(),
+            flags: self.flags(),
+            payload_start: self.payload_start(),
+            payload_len: self.payload_len(),
+            options: OptionSet::EMPTY,
         }
     }
-    parse_general(packet, *limits)
 }
 
 /// Every packet that is not data without options, and every broken one.

@@ -59,6 +59,8 @@ pub(super) struct Ending {
 pub(super) struct Session {
     // Read by every packet.
     pub(super) tsi: Tsi,
+    /// The same, as packets are compared with it.
+    pub(super) key: u64,
     pub(super) source: IpAddr,
     /// Opened, nothing missing, no end in sight: the next packet in order goes straight through.
     pub(super) flowing: bool,
@@ -114,6 +116,7 @@ impl Session {
         let none = Sqn::new(0);
         Self {
             tsi,
+            key: tsi.key(),
             source,
             flowing: false,
             phase: Phase::Heard,

@@ -146,6 +146,7 @@ impl Source {
         let Self { window, template, limiter, path, data_after, first, to, .. } = self;
         let (template, first, to) = (*template, *first, *to);
         let mut payload_octets = 0_u64;
+        let mut out = out.tail();
         self.next = window.lend_plain(
             pool,
             self.next..end,
@@ -165,7 +166,7 @@ impl Source {
                     template.plain(header, DataType::Odata, Content::Original, sqn, trail, len, sum);
                 }
                 payload_octets += u64::from(len);
-                out.push(Outgoing { frame, to, router_alert: false });
+                out.push_with(|| Outgoing { frame, to, router_alert: false });
             },
         );
         self.stats.odata_payload += payload_octets;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 
-use crate::frame::{Claim, ClaimApdu, ClaimError, Writer};
+use crate::frame::{Claim, ClaimApdu, ClaimError, Writer, copy_octets};
 use crate::wire::{Sqn, Tsi};
 
 /// What the two halves tell each other beside the window itself. All of it is written by the publisher.
@@ -125,7 +125,7 @@ impl Publisher {
     pub fn publish(&mut self, message: &[u8]) -> Result<Sqn, ClaimError> {
         let position = match self.claim(message.len()) {
             Ok(mut claim) => {
-                claim.copy_from_slice(message);
+                copy_octets(&mut claim, message);
                 claim.commit()
             }
             Err(ClaimError::TooLong { .. }) => return self.publish_fragments(message),

@@ -206,7 +206,7 @@ impl DataTemplate {
         let first = self.words[0] | (data_type as u64) << 32 | u64::from(flags.bits()) << 40;
         let second = self.words[1] | u64::from(payload_len.swap_bytes()) << 48;
         let third = u64::from(sqn.get().swap_bytes()) | u64::from(trail.get().swap_bytes()) << 32;
-        let sum = rest.combine(Sum::of_le_u64(first)).combine(Sum::of_le_u64(second)).combine(Sum::of_le_u64(third));
+        let sum = rest.plus_le_u64s([first, second, third]);
         // RFC 3208 §8, conformance 6, 8: over the whole packet, and never zero on data.
         let first = first | u64::from(sum.finish_le()) << 48;
         let words = head.as_chunks_mut::<8>().0;
