@@ -233,3 +233,69 @@ impl Adapt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::config::Profile;
+
+    const US: u64 = 1_000;
+
+    fn low_latency() -> Adapt {
+        let config = ReceiverConfig::profile(Profile::LowLatency, [239, 1, 1, 1].into(), 1);
+        Adapt::new(Baseline::new(&config))
+    }
+
+    #[test]
+    fn whatever_is_heard_the_intervals_stay_inside_their_bounds() {
+        let (mut adapt, mut rng) = (low_latency(), Rng::new(1));
+        let mut now = Time::ZERO;
+        for _ in 0..10_000 {
+            now = now.plus(rng.up_to(1_000_000));
+            match rng.below(5) {
+                0 => adapt.measured(rng.next_u64() >> rng.below(64)),
+                1 => adapt.repaired(rng.chance(1, 2), now),
+                2 => adapt.others_heard(),
+                3 => adapt.duplicate_heard(now),
+                _ => adapt = low_latency(),
+            }
+            let retries = rng.below(300) as u32;
+            assert!((5 * US..=2000 * US).contains(&adapt.nak_bo_ivl_ns()));
+            assert!(adapt.draw_back_off(retries, &mut rng) <= 2000 * US);
+            assert!((50 * US..=10_000 * US).contains(&adapt.nak_rpt_ivl(retries)));
+            assert!((50 * US..=20_000 * US).contains(&adapt.nak_rdata_ivl(retries)));
+        }
+    }
+
+    #[test]
+    fn a_wide_interval_is_drawn_from_its_end() {
+        let (mut adapt, mut rng) = (low_latency(), Rng::new(1));
+        let early = |adapt: &Adapt, rng: &mut Rng| {
+            let quarter = adapt.nak_bo_ivl_ns() / 4;
+            (0..10_000).filter(|_| adapt.draw_back_off(0, rng) < quarter).count()
+        };
+        for _ in 0..30 {
+            adapt.repaired(true, Time::from_nanos(u64::MAX));
+            adapt.settled_at = Time::ZERO;
+        }
+        assert_eq!(adapt.nak_bo_ivl_ns(), 5 * US);
+        assert!((2_300..2_700).contains(&early(&adapt, &mut rng)), "at the floor the draw is uniform");
+        for _ in 0..9 {
+            adapt.duplicate_heard(Time::ZERO);
+        }
+        assert_eq!(adapt.nak_bo_ivl_ns(), 2000 * US);
+        assert!((20..300).contains(&early(&adapt, &mut rng)), "one in a hundred or so is early");
+    }
+
+    #[test]
+    fn the_round_trip_is_smoothed_and_sets_the_waits() {
+        let mut adapt = low_latency();
+        assert_eq!((adapt.nak_rpt_ivl(0), adapt.nak_rdata_ivl(0)), (500 * US, 1000 * US));
+        adapt.measured(100 * US);
+        assert_eq!((adapt.nak_rpt_ivl(0), adapt.nak_rdata_ivl(1)), (450 * US, 900 * US));
+        for _ in 0..100 {
+            adapt.measured(20 * US);
+        }
+        assert!((18 * US..22 * US).contains(&adapt.srtt_ns()));
+    }
+}

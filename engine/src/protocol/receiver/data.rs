@@ -27,7 +27,8 @@ impl DataOptions {
     }
 }
 
-/// RFC 3208 §9.4.2: the first SQN to ask for, between the trail and where we would begin without the offer.
+/// The first SQN to ask for, between the trail and where we would begin without the offer.
+// RFC 3208 §9.4.2, conformance 42, 73: no history beyond what the window still has.
 pub(super) fn clamp_join(offer: Option<Sqn>, trail: Sqn, otherwise: Sqn) -> Sqn {
     match offer {
         Some(first) if first.is_before(otherwise) => {

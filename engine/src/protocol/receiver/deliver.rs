@@ -95,6 +95,7 @@ impl Session {
                 return true;
             }
             Slot::Held(_) => match self.assess(edge, ctx.set.held_max) {
+                // RFC 3208 §6.1, conformance 79: contiguous and in order, one APDU after the other.
                 Apdu::Whole(packets) => {
                     self.report(lost, ctx);
                     for _ in 0..packets {

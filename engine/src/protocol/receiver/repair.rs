@@ -175,6 +175,7 @@ impl Session {
         if self.phase != Phase::Live {
             return;
         }
+        // RFC 3208 §6.3, conformance 100: only what names the very SQN matches.
         if sqn.is_before(self.expected) {
             count!(self, ctx, confirmations_unused);
             return self.heard_after_repair(sqn, input, ctx);
@@ -295,6 +296,7 @@ impl Session {
             NakCopy::ParentOffLink => !super::is_on_link(path, ctx.set.nla),
             NakCopy::Always => true,
         };
+        // RFC 3208 §6.1, conformance 105: only missing slots are ever due, and `drain` has emptied those that the trail has passed.
         let mut from = self.expected;
         while out.room() > usize::from(copy) && self.has_naks_due() {
             let mut sqns = [Sqn::new(0); NAK_SQNS];
