@@ -7,7 +7,8 @@
 //! * a repair that we asked for and nobody else narrows NAK_BO_IVL by a quarter, down to the floor: a receiver alone soon asks at once;
 //! * a confirmation for which we had not asked says that others share our losses: NAK_BO_IVL goes back to 4 × SRTT + margin at least, and from
 //!   there narrows by a sixteenth only;
-//! * an NCF beyond the first says that another receiver asked before it could hear the confirmation: NAK_BO_IVL doubles.
+//! * an NCF beyond the first says that another receiver asked before it could hear the confirmation: NAK_BO_IVL doubles;
+//! * an original that comes after our NAK was late, not lost: NAK_BO_IVL doubles as well.
 //!
 //! The wider the interval had to become, the more receivers share our losses, and the more the draw leans to its end: then few draw a short
 //! back-off, and they silence the many.
@@ -194,6 +195,11 @@ impl Adapt {
             // What this crowd was about to say is no proof of calm.
             self.settled_at = now.plus(self.back_off);
         }
+    }
+
+    /// The original came after all: the network reorders further than our back-off waits.
+    pub(super) fn asked_too_soon(&mut self, now: Time) {
+        self.duplicate_heard(now);
     }
 
     fn is_adapting(&self) -> bool {
