@@ -163,6 +163,8 @@ impl Session {
                 Slot::Lost(cause) => break Apdu::Broken(*cause),
                 Slot::Done => break Apdu::Broken(LossCause::Protocol),
                 Slot::Empty | Slot::Missing(_) if sqn.is_before(self.trail) => break Apdu::Broken(self.passed),
+                // The source gave up in the middle of it.
+                Slot::Empty | Slot::Missing(_) if !self.can_exist(sqn) => break Apdu::Broken(LossCause::SessionEnded),
                 Slot::Empty | Slot::Missing(_) => break Apdu::Waiting,
             }
         };
