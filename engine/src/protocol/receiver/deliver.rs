@@ -27,8 +27,6 @@ enum Apdu {
     Waiting,
     /// It can never be delivered.
     Broken(LossCause),
-    /// Its source ended in the middle of it: so many packets of it came, and no more were sent.
-    NeverFinished(u32),
     /// It began before we did.
     BeforeUs,
 }
@@ -114,15 +112,6 @@ impl Session {
                     count!(self, ctx, bad_fragments, u64::from(cause == LossCause::Protocol));
                     cause
                 }
-                Apdu::NeverFinished(packets) => {
-                    // Nothing was lost: what was never sent as a whole is not delivered, and the end says the rest.
-                    self.report(lost, ctx);
-                    for _ in 0..packets {
-                        self.put_held(self.expected, ctx);
-                        self.step();
-                    }
-                    return true;
-                }
                 // Once something was told, what follows is told as well.
                 Apdu::BeforeUs if lost.is_some() => self.last_cause,
                 Apdu::BeforeUs => {
@@ -174,7 +163,8 @@ impl Session {
                 Slot::Lost(cause) => break Apdu::Broken(*cause),
                 Slot::Done => break Apdu::Broken(LossCause::Protocol),
                 Slot::Empty | Slot::Missing(_) if sqn.is_before(self.trail) => break Apdu::Broken(self.passed),
-                Slot::Empty | Slot::Missing(_) if !self.can_exist(sqn) => break Apdu::NeverFinished(packets),
+                // The source gave up in the middle of it.
+                Slot::Empty | Slot::Missing(_) if !self.can_exist(sqn) => break Apdu::Broken(LossCause::SessionEnded),
                 Slot::Empty | Slot::Missing(_) => break Apdu::Waiting,
             }
         };
