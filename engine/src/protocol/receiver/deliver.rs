@@ -162,6 +162,10 @@ impl Session {
                 Slot::Lost(cause) => break Apdu::Broken(*cause),
                 Slot::Done => break Apdu::Broken(LossCause::Protocol),
                 Slot::Empty | Slot::Missing(_) if sqn.is_before(self.trail) => break Apdu::Broken(self.passed),
+                // A source that gives up in the middle of an APDU leaves a piece of it that nothing will complete.
+                Slot::Empty | Slot::Missing(_) if self.ending.is_some_and(|ending| sqn.is_after(ending.last)) => {
+                    break Apdu::Broken(LossCause::SessionEnded);
+                }
                 Slot::Empty | Slot::Missing(_) => break Apdu::Waiting,
             }
         };
