@@ -563,7 +563,9 @@ impl World {
                     Ending::Rst(code) => end == End::Aborted(code),
                     Ending::Silence => end == End::Expired,
                 };
-                if whole && (!all_right || view.first != 0 || view.lost != 0) {
+                // An abort may cut a message in the middle; what came of it is reported as lost.
+                let lost = view.lost != 0 && !matches!(speaker.plan.ending, Ending::Rst(_));
+                if whole && (!all_right || view.first != 0 || lost) {
                     faults.push(format!(
                         "node {n}: session {} on a clean network ended {end:?} instead of {:?}, joined at {}, {} lost",
                         speaker.tsi, speaker.plan.ending, view.first, view.lost
