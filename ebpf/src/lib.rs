@@ -1,1 +1,296 @@
 //! The XDP steering program and its typed loader.
+//!
+//! [`Steering`] is the program at work on one interface: loaded, attached, its maps typed. What is steered to which socket is said
+//! here; what a steered frame is lies in `steer.bpf.c`. Dropped, or its process killed, the program is gone from the interface:
+//! it is attached by a link whose descriptor nobody else holds.
+//!
+//! Called by the `xdp` link of the engine. Guards: never two programs on one interface, and never somebody else's replaced.
+
+mod owner;
+
+use core::fmt;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, RawFd};
+
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, XskMap};
+use aya::programs::links::FdLink;
+use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::{Ebpf, EbpfError};
+
+pub use owner::Owner;
+
+/// The compiled program.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
+
+/// Queues that the socket map has room for.
+pub const QUEUES_MAX: u32 = 256;
+
+/// How the program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// In the driver, before the kernel makes a socket buffer.
+    Native,
+    /// After it, on any interface; slower.
+    Generic,
+}
+
+impl fmt::Display for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
+/// What became of a frame; the order of `enum verdict` in `steer.bpf.c`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Passed: not PGM over IPv4.
+    Other,
+    /// Passed: cut off before the PGM ports.
+    Short,
+    /// Passed: an IP fragment.
+    Fragment,
+    /// Passed: PGM, but not for us.
+    Unclaimed,
+    /// Passed: ours, but no socket on its queue.
+    NoSocket,
+    /// Handed to a socket.
+    Steered,
+}
+
+impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Self; 6] =
+        [Self::Other, Self::Short, Self::Fragment, Self::Unclaimed, Self::NoSocket, Self::Steered];
+}
+
+/// Why frames of an interface cannot be steered, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum SteeringError {
+    /// The kernel refused the program or a map.
+    #[error("loading the XDP steering program failed: {0}; it needs Linux 5.10 and root, or CAP_BPF and CAP_NET_ADMIN")]
+    Load(#[source] EbpfError),
+    /// The verifier or the rights refused the program.
+    #[error("loading the XDP steering program failed: {0}; it needs Linux 5.10 and root, or CAP_BPF and CAP_NET_ADMIN")]
+    Verify(String),
+    /// The object does not hold what this loader was written for.
+    #[error("the compiled steering program has no `{0}`: rebuild from clean")]
+    Missing(&'static str),
+    /// Another program owns the interface.
+    #[error(
+        "XDP attach on {interface} refused: {owner} is already attached; run on another interface, use --io raw, or detach it (`ip link set dev {interface} xdp off`)"
+    )]
+    Occupied {
+        /// The interface.
+        interface: String,
+        /// Who is there.
+        owner: Owner,
+    },
+    /// The kernel or the driver refused the attachment.
+    #[error("{attachment} XDP attach on {interface} refused: {error}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// The mode tried.
+        attachment: Attachment,
+        /// The answer.
+        error: String,
+    },
+    /// The kernel can attach, but not by a link that dies with us.
+    #[error(
+        "{attachment} XDP attach on {interface} refused: the kernel offers no bpf_link here, so a killed process would leave the program behind; Linux 5.9 or later has it"
+    )]
+    NoLink {
+        /// The interface.
+        interface: String,
+        /// The mode tried.
+        attachment: Attachment,
+    },
+    /// A map refused an entry.
+    #[error("{attempt} failed: {error}")]
+    Map {
+        /// What was attempted.
+        attempt: String,
+        /// The answer.
+        error: MapError,
+    },
+}
+
+/// The program at work on one interface.
+pub struct Steering {
+    interface: String,
+    attachment: Attachment,
+    refused: Option<SteeringError>,
+    // Fields are dropped in this order: first the program leaves the interface, then its maps go.
+    _link: FdLink,
+    sockets: XskMap<MapData>,
+    groups: HashMap<MapData, Key, u8>,
+    locals: HashMap<MapData, Key, u8>,
+    verdicts: PerCpuArray<MapData, u64>,
+    _program: Ebpf,
+}
+
+/// `struct endpoint`: address and port as on the wire, two octets of zero.
+type Key = [u8; 8];
+
+fn key(address: Ipv4Addr, port: u16) -> Key {
+    let ([a, b, c, d], [high, low]) = (address.octets(), port.to_be_bytes());
+    [a, b, c, d, high, low, 0, 0]
+}
+
+impl Steering {
+    /// Loads the program and attaches it to the interface: in native mode, else (unless `native_only`) in generic mode. From now on
+    /// everything passes, until something is claimed and a socket is there for it.
+    pub fn attach(interface: &str, index: u32, native_only: bool) -> Result<Self, SteeringError> {
+        if let Some(owner) = Owner::of(index) {
+            return Err(SteeringError::Occupied { interface: interface.into(), owner });
+        }
+        let mut object = Ebpf::load(OBJECT).map_err(SteeringError::Load)?;
+        let (link, attachment, refused) = {
+            let program = object.program_mut("steer").ok_or(SteeringError::Missing("steer"))?;
+            let program: &mut Xdp = program.try_into().map_err(|_| SteeringError::Missing("steer"))?;
+            program.load().map_err(|error| verify(&error))?;
+            match attach(program, interface, index, Attachment::Native) {
+                Ok(link) => (link, Attachment::Native, None),
+                Err(refusal @ SteeringError::Attach { .. }) if !native_only => {
+                    (attach(program, interface, index, Attachment::Generic)?, Attachment::Generic, Some(refusal))
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        };
+        let mut take = |name| object.take_map(name).ok_or(SteeringError::Missing(name));
+        let typed = |name| move |_: MapError| SteeringError::Missing(name);
+        Ok(Self {
+            interface: interface.into(),
+            attachment,
+            refused,
+            _link: link,
+            sockets: XskMap::try_from(take("sockets")?).map_err(typed("sockets"))?,
+            groups: HashMap::try_from(take("groups")?).map_err(typed("groups"))?,
+            locals: HashMap::try_from(take("locals")?).map_err(typed("locals"))?,
+            verdicts: PerCpuArray::try_from(take("verdicts")?).map_err(typed("verdicts"))?,
+            _program: object,
+        })
+    }
+
+    /// How the program is attached.
+    pub fn attachment(&self) -> Attachment {
+        self.attachment
+    }
+
+    /// Why the better attachment was refused, when it was.
+    pub fn refused(&self) -> Option<&SteeringError> {
+        self.refused.as_ref()
+    }
+
+    /// Steers to this `AF_XDP` socket what comes in on the queue it is bound to. Its fill ring must be full by now.
+    pub fn open_queue(&mut self, queue: u32, socket: RawFd) -> Result<(), SteeringError> {
+        self.sockets
+            .set(queue, Descriptor(socket), 0)
+            .map_err(|error| self.map_error("adding the socket", queue, error))
+    }
+
+    /// Steers nothing from this queue any more.
+    pub fn close_queue(&mut self, queue: u32) -> Result<(), SteeringError> {
+        self.sockets.unset(queue).map_err(|error| self.map_error("removing the socket", queue, error))
+    }
+
+    /// Claims packets of sessions on this data port, sent to this group.
+    pub fn claim_group(&mut self, group: Ipv4Addr, port: u16) -> Result<(), SteeringError> {
+        self.groups.insert(key(group, port), 1, 0).map_err(|error| self.claim_error("claiming", group, port, error))
+    }
+
+    /// Lets them pass again.
+    pub fn release_group(&mut self, group: Ipv4Addr, port: u16) -> Result<(), SteeringError> {
+        self.groups.remove(&key(group, port)).map_err(|error| self.claim_error("releasing", group, port, error))
+    }
+
+    /// Claims packets sent to this address and port of ours.
+    pub fn claim_local(&mut self, address: Ipv4Addr, port: u16) -> Result<(), SteeringError> {
+        self.locals.insert(key(address, port), 1, 0).map_err(|error| self.claim_error("claiming", address, port, error))
+    }
+
+    /// Lets them pass again.
+    pub fn release_local(&mut self, address: Ipv4Addr, port: u16) -> Result<(), SteeringError> {
+        self.locals.remove(&key(address, port)).map_err(|error| self.claim_error("releasing", address, port, error))
+    }
+
+    /// How many frames met this verdict, on all processors. A handful of system calls: not for the hot path.
+    pub fn count(&self, verdict: Verdict) -> Result<u64, SteeringError> {
+        let values = self.verdicts.get(&(verdict as u32), 0).map_err(|error| SteeringError::Map {
+            attempt: format!("reading the steering counters of {}", self.interface),
+            error,
+        })?;
+        Ok(values.iter().sum())
+    }
+
+    #[cold]
+    fn map_error(&self, what: &str, queue: u32, error: MapError) -> SteeringError {
+        SteeringError::Map {
+            attempt: format!("{what} of queue {queue} of {} in the steering program", self.interface),
+            error,
+        }
+    }
+
+    #[cold]
+    fn claim_error(&self, what: &str, address: Ipv4Addr, port: u16, error: MapError) -> SteeringError {
+        let attempt = format!("{what} {address} port {port} on {} in the steering program", self.interface);
+        SteeringError::Map { attempt, error }
+    }
+}
+
+impl fmt::Debug for Steering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { interface, attachment, .. } = self;
+        f.debug_struct("Steering").field("interface", interface).field("attachment", attachment).finish_non_exhaustive()
+    }
+}
+
+/// A socket's descriptor, borrowed for one map update.
+struct Descriptor(RawFd);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+fn attach(program: &mut Xdp, interface: &str, index: u32, attachment: Attachment) -> Result<FdLink, SteeringError> {
+    let mode = match attachment {
+        Attachment::Native => XdpMode::Driver,
+        Attachment::Generic => XdpMode::Skb,
+    };
+    let id = program.attach_to_if_index(index, mode).map_err(|error| refusal(interface, index, attachment, &error))?;
+    let link = program.take_link(id).map_err(|error| refusal(interface, index, attachment, &error))?;
+    // Where bpf_link is not to be had, aya attaches by netlink, which outlives us: dropping that link detaches it again.
+    FdLink::try_from(link).map_err(|_| SteeringError::NoLink { interface: interface.into(), attachment })
+}
+
+/// Puts the verifier's refusal into words: its log ends with the reason, and is long.
+#[cold]
+fn verify(error: &ProgramError) -> SteeringError {
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return SteeringError::Verify(error.to_string());
+    };
+    let log = verifier_log.to_string();
+    let tail: Vec<&str> = log.lines().rev().take(6).collect();
+    let tail: Vec<&str> = tail.into_iter().rev().collect();
+    SteeringError::Verify(format!("{io_error} {}", tail.join(" / ")).trim_end().to_owned())
+}
+
+/// Puts a refusal into words. Somebody may have attached since we looked.
+#[cold]
+fn refusal(interface: &str, index: u32, attachment: Attachment, error: &ProgramError) -> SteeringError {
+    let code = match error {
+        ProgramError::SyscallError(call) => call.io_error.raw_os_error(),
+        _ => None,
+    };
+    if let (Some(libc::EBUSY | libc::EEXIST), Some(owner)) = (code, Owner::of(index)) {
+        return SteeringError::Occupied { interface: interface.into(), owner };
+    }
+    let error = code.map_or_else(|| error.to_string(), |code| io::Error::from_raw_os_error(code).to_string());
+    SteeringError::Attach { interface: interface.into(), attachment, error }
+}

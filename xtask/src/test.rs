@@ -133,7 +133,10 @@ fn listed_tests(list: &str) -> Vec<&str> {
 
 /// The simulator, ready for its arguments.
 pub(crate) fn sim_command(root: &Path) -> Cmd {
-    cargo(root, &["run", "--release", "-p", "pgmx-bench", "--features", "sim", "--bin", "sim", "--"])
+    cargo(
+        root,
+        &["run", "--release", "-p", "pgmx-bench", "--no-default-features", "--features", "sim", "--bin", "sim", "--"],
+    )
 }
 
 fn sim(root: &Path, long: bool) -> Outcome {

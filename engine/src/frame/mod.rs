@@ -18,6 +18,9 @@
 //!              `- link overhead, written by the link   `- written in front of a payload that never moves
 //! ```
 //!
+//! To give a frame to the kernel, a link surrenders its token and keeps the number that the ring wants ([`Pool::surrender`]); what a
+//! ring gives back is reclaimed or completed by number. Until then no token exists, and a slot counts as in flight.
+//!
 //! All `unsafe` of the engine that touches packet memory lives in this module. The invariant behind every block: *the bytes of a
 //! frame are touched only by the holder of its token, or, for a frame of a window, by the half of the window that owns its slot.*
 

@@ -89,6 +89,10 @@ enum Place {
     Slot,
     /// A slot of a window, its token with a link: in flight.
     Lent,
+    /// A loose frame in a ring of the kernel; no token exists.
+    RingOut,
+    /// A slot of a window, in a ring of the kernel; no token exists.
+    RingLent,
 }
 
 /// Where all frames are. At rest `out` and `lent` are zero and the rest adds up to the total.
@@ -98,11 +102,11 @@ pub struct Census {
     pub total: u32,
     /// Free to be taken.
     pub free: u32,
-    /// Held as loose tokens: in receive rings, held out of order, delivered, in a transmit queue.
+    /// Held as loose tokens: held out of order, delivered, in a transmit queue; or in a ring of the kernel.
     pub out: u32,
     /// In windows and at rest there.
     pub slots: u32,
-    /// In windows and in flight.
+    /// In windows and in flight: as a token or in a ring of the kernel.
     pub lent: u32,
 }
 
@@ -218,6 +222,7 @@ impl Pool {
 
     /// Takes a frame back: a loose one becomes free, a lent slot goes home to its window.
     #[inline]
+    #[allow(clippy::needless_pass_by_value)] // the token ends here
     pub fn put(&mut self, frame: Frame) {
         self.own(&frame);
         let place = &mut self.place[frame.index as usize];
@@ -231,8 +236,72 @@ impl Pool {
                 *place = Place::Slot;
                 self.lent -= 1;
             }
-            Place::Free | Place::Slot => unreachable!("frame {} came back twice", frame.index),
+            _ => unreachable!("frame {} came back twice", frame.index),
         }
+    }
+
+    /// Turns a token into the number of its frame, for a ring that the kernel reads. Until the number comes back, through
+    /// [`Pool::reclaim`] or [`Pool::complete`], nobody touches the frame.
+    #[inline]
+    #[allow(clippy::needless_pass_by_value)] // the token ends here
+    pub fn surrender(&mut self, frame: Frame) -> u32 {
+        self.own(&frame);
+        let place = &mut self.place[frame.index as usize];
+        *place = match place {
+            Place::Out => Place::RingOut,
+            Place::Lent => Place::RingLent,
+            _ => unreachable!("frame {} has a token and is not out", frame.index),
+        };
+        frame.index
+    }
+
+    /// Mints the token of a frame that came back from a ring; its range is empty.
+    ///
+    /// # Panics
+    /// If no ring has the frame: a ring that gives a frame back twice must not make two owners.
+    #[inline]
+    pub fn reclaim(&mut self, index: u32) -> Frame {
+        let place = &mut self.place[index as usize];
+        *place = match place {
+            Place::RingOut => Place::Out,
+            Place::RingLent => Place::Lent,
+            _ => ring_is_wrong(index),
+        };
+        Frame { pool: self.id, index, start: self.layout.start, len: 0 }
+    }
+
+    /// As [`Pool::reclaim`] and [`Pool::put`] in one: what a completed transmission asks for.
+    ///
+    /// # Panics
+    /// If no ring has the frame.
+    #[inline]
+    pub fn complete(&mut self, index: u32) {
+        let place = &mut self.place[index as usize];
+        match place {
+            Place::RingLent => {
+                *place = Place::Slot;
+                self.lent -= 1;
+            }
+            Place::RingOut => {
+                *place = Place::Free;
+                self.out -= 1;
+                self.free.push(index);
+            }
+            _ => ring_is_wrong(index),
+        }
+    }
+
+    /// Completes every surrendered frame, and says how many there were: for a link whose rings are gone. A pool serves one link that
+    /// surrenders frames. O(frames).
+    pub fn recall(&mut self) -> u32 {
+        let mut recalled = 0;
+        for index in 0..self.layout.frames {
+            if matches!(self.place[index as usize], Place::RingOut | Place::RingLent) {
+                self.complete(index);
+                recalled += 1;
+            }
+        }
+        recalled
     }
 
     /// The octets in use.
@@ -286,6 +355,7 @@ impl Pool {
     }
 
     /// Takes a run back. Its frames serve later runs.
+    #[allow(clippy::needless_pass_by_value)] // the token ends here
     pub fn put_run(&mut self, run: Run) {
         assert!(run.pool == self.id, "a run of another pool");
         let places = &mut self.place[run.base as usize..(run.base + run.count) as usize];
@@ -297,7 +367,7 @@ impl Pool {
     /// Whether a slot of a run is in flight.
     #[inline]
     pub(super) fn is_lent(&self, index: u32) -> bool {
-        self.place[index as usize] == Place::Lent
+        matches!(self.place[index as usize], Place::Lent | Place::RingLent)
     }
 
     /// Mints the token of a slot at rest.
@@ -323,13 +393,13 @@ impl Pool {
 
     /// Counts every frame by place: O(frames), for tests, shutdown and debugging.
     pub fn census(&self) -> Census {
-        let count = |wanted: Place| self.place.iter().filter(|&&place| place == wanted).count() as u32;
+        let places = |wanted: Place| self.place.iter().filter(|&&place| place == wanted).count() as u32;
         let census = Census {
             total: self.layout.frames,
-            free: count(Place::Free),
-            out: count(Place::Out),
-            slots: count(Place::Slot),
-            lent: count(Place::Lent),
+            free: places(Place::Free),
+            out: places(Place::Out) + places(Place::RingOut),
+            slots: places(Place::Slot),
+            lent: places(Place::Lent) + places(Place::RingLent),
         };
         assert!(census.out == self.out && census.lent == self.lent, "the pool's books are wrong");
         let spare_runs: u32 = self.spare_runs.iter().map(|run| run.1).sum();
@@ -348,6 +418,11 @@ impl Pool {
         assert!(u32::from(frame.start) + u32::from(frame.len) <= self.layout.frame_size, "a range beyond its frame");
         self.slab.octet(frame.index, u32::from(frame.start))
     }
+}
+
+#[cold]
+fn ring_is_wrong(index: u32) -> ! {
+    panic!("a ring gave frame {index} back, which it does not have")
 }
 
 #[cfg(test)]
@@ -399,6 +474,56 @@ mod tests {
         assert!(pool.census().adds_up());
         pool.put_run(run);
         pool.put_run(other);
+    }
+
+    #[test]
+    fn a_ring_gives_back_what_it_was_given() {
+        let mut pool = pool(4);
+        let (one, two) = (pool.take().expect("fresh"), pool.take().expect("fresh"));
+        let (one, two) = (pool.surrender(one), pool.surrender(two));
+        assert_eq!(pool.census(), Census { total: 4, free: 2, out: 2, slots: 0, lent: 0 });
+        let frame = pool.reclaim(one);
+        assert_eq!((frame.index(), frame.len()), (one, 0));
+        pool.put(frame);
+        pool.complete(two);
+        assert_eq!(pool.census().free, 4);
+    }
+
+    #[test]
+    fn a_slot_in_a_ring_is_in_flight() {
+        let mut pool = pool(4);
+        let run = pool.take_run(2).expect("2 of 4");
+        let frame = pool.lend(run.base, 256, 10);
+        let index = pool.surrender(frame);
+        assert!(pool.is_lent(index));
+        assert_eq!(pool.census().lent, 1);
+        pool.complete(index);
+        assert!(!pool.is_lent(index));
+        assert_eq!(pool.census(), Census { total: 4, free: 2, out: 0, slots: 2, lent: 0 });
+        pool.put_run(run);
+    }
+
+    #[test]
+    fn a_link_whose_rings_are_gone_recalls_what_was_in_them_and_nothing_else() {
+        let mut pool = pool(4);
+        let run = pool.take_run(2).expect("2 of 4");
+        let lent = pool.lend(run.base, 256, 10);
+        let (loose, kept) = (pool.take().expect("fresh"), pool.take().expect("fresh"));
+        let _ = (pool.surrender(lent), pool.surrender(loose));
+        assert_eq!(pool.recall(), 2);
+        assert_eq!(pool.census(), Census { total: 4, free: 1, out: 1, slots: 2, lent: 0 });
+        pool.put(kept);
+        pool.put_run(run);
+    }
+
+    #[test]
+    #[should_panic(expected = "which it does not have")]
+    fn a_doubled_completion_does_not_double_a_frame() {
+        let mut pool = pool(1);
+        let frame = pool.take().expect("fresh");
+        let index = pool.surrender(frame);
+        pool.complete(index);
+        pool.complete(index);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 
 pub mod faults;
 pub mod memory;
+#[cfg(feature = "xdp")]
+pub mod xdp;
 
 use core::net::IpAddr;
 

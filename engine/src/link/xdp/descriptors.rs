@@ -1,0 +1,101 @@
+//! Frame numbers into the ring library's descriptors, and back.
+//!
+//! xsk-rs speaks in descriptors of 32 octets whose address cannot be set; it gives one for each frame when the UMEM is made. They are
+//! kept here as they were, by frame number, and copied into a ring when their frame goes there. What a ring gives back is a copy with
+//! an address, and the address names the frame.
+//!
+//! Used by the queues of one `xdp` link. Guards: a descriptor that goes into a ring is that of a frame the pool has marked as being in
+//! a ring, and begins where the layout says.
+
+use core::num::NonZeroU32;
+use core::ptr::{NonNull, with_exposed_provenance_mut};
+
+use xsk_rs::config::{FrameSize, QueueSize, UmemConfigBuilder};
+use xsk_rs::umem::Umem;
+use xsk_rs::umem::frame::FrameDesc;
+
+use super::config::XdpError;
+use crate::frame::{Layout, Pool, Slab};
+
+/// The descriptors of one UMEM.
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    umem: Umem,
+    pristine: Box<[FrameDesc]>,
+    layout: Layout,
+}
+
+/// A frame that came back: its number, and the range in its chunk that the kernel filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Returned {
+    pub(super) index: u32,
+    pub(super) start: u16,
+    pub(super) len: u16,
+}
+
+impl Descriptors {
+    /// Registers memory of this shape with the kernel, and makes the pool over it.
+    pub(super) fn register(layout: Layout, ring: u32) -> Result<(Self, Pool), XdpError> {
+        let refused = |reason: String| XdpError::Memory { octets: layout.octets(), reason };
+        let words = |error: &dyn core::error::Error| match error.source() {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        let ring = QueueSize::new(ring).map_err(|error| refused(error.to_string()))?;
+        let config = UmemConfigBuilder::new()
+            .frame_size(FrameSize::new(layout.frame_size).map_err(|error| refused(error.to_string()))?)
+            .fill_queue_size(ring)
+            .comp_queue_size(ring)
+            .build()
+            .map_err(|error| refused(error.to_string()))?;
+        let frames = NonZeroU32::new(layout.frames).ok_or_else(|| refused("no frames".into()))?;
+        let (umem, pristine) = Umem::new(config, frames, false).map_err(|error| refused(words(&error)))?;
+        let descriptors = Self { umem, pristine: pristine.into(), layout };
+        let fits = |(index, desc): (usize, &FrameDesc)| {
+            desc.addr() == index * layout.frame_size as usize + usize::from(layout.start)
+        };
+        assert!(descriptors.pristine.iter().enumerate().all(fits), "frames do not begin where the layout says");
+
+        // SAFETY: the descriptor is this UMEM's, and no frame is in use yet. The slice is empty: only where it begins is asked.
+        let first = unsafe { descriptors.umem.data(&descriptors.pristine[0]) }.contents().as_ptr();
+        // The slice may be used for its own octets only; the address of the whole mapping is known to the kernel and to libxdp.
+        let base = with_exposed_provenance_mut::<u8>(first.addr() - usize::from(layout.start));
+        let base = NonNull::new(base).ok_or_else(|| refused("mapped at address 0".into()))?;
+        // SAFETY: the mapping has `layout.octets()` octets (frames × frame size, as it was made), zeroed by the kernel, and lives as
+        // long as any handle of the UMEM, one of which the slab keeps. xsk-rs touches octets of a frame only when asked through a
+        // descriptor; we ask for the length of what leaves (`outgoing`) and read or write nothing that way.
+        let slab = unsafe { Slab::foreign(base, layout, Box::new(descriptors.umem.clone())) }?;
+        Ok((descriptors, Pool::over(slab)))
+    }
+
+    pub(super) fn umem(&self) -> &Umem {
+        &self.umem
+    }
+
+    /// The descriptor of a frame as it was made: for a fill ring.
+    #[inline]
+    pub(super) fn pristine(&self, index: u32) -> FrameDesc {
+        self.pristine[index as usize]
+    }
+
+    /// The descriptor of the `len` octets from where frames begin: for a transmit ring. The frame must be in no other hands.
+    #[inline]
+    pub(super) fn outgoing(&self, index: u32, len: u16) -> FrameDesc {
+        let mut desc = self.pristine[index as usize];
+        // SAFETY: the descriptor is this UMEM's. The frame was surrendered by its owner for this ring (the callers do so), so nobody
+        // else looks at its octets; they are not touched here either: the cursor is moved, which sets the length.
+        unsafe { self.umem.data_mut(&mut desc) }.cursor().set_pos(usize::from(len));
+        desc
+    }
+
+    /// What a descriptor out of a receive or completion ring says.
+    #[inline]
+    pub(super) fn returned(&self, desc: &FrameDesc) -> Returned {
+        let mask = self.layout.frame_size as usize - 1;
+        Returned {
+            index: (desc.addr() >> self.layout.frame_size.trailing_zeros()) as u32,
+            start: (desc.addr() & mask) as u16,
+            len: desc.lengths().data() as u16,
+        }
+    }
+}
