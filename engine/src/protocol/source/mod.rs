@@ -247,7 +247,8 @@ impl Source {
             trail: self.window.trail(),
             next: self.next,
             head: self.window.head(),
-            wanted: self.notes.wanted(),
+            // Once closed, nothing can be claimed any more: what is kept is for repairs.
+            wanted: if self.state() == SourceState::Open { self.notes.wanted() } else { 0 },
             released: self.notes.released(),
             repairs: self.stats.rdata,
         }
