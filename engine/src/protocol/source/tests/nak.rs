@@ -376,3 +376,20 @@ fn a_flood_of_confirmations_is_bounded_and_what_is_dropped_is_counted() {
     assert!(stats.ncfs_dropped > 0);
     assert_eq!(bench.rdata(), (1000..2000).collect::<Vec<_>>(), "the repairs are all made");
 }
+
+/// RFC 3208 §15.2.1, conformance 143
+#[test]
+fn only_the_first_duplicate_for_a_packet_doubles_the_back_off() {
+    let mut config = config(Profile::Wan);
+    config.advance = Advance::Application;
+    config.back_off = Some(BackOffTuning { min: ms(1), max: ms(2_000), start: ms(2), probes: 16 });
+    let mut bench = Bench::opened(&config);
+    bench.publish(5);
+    for _ in 0..200 {
+        bench.nak(&[1003]);
+        bench.run(ms(5));
+    }
+    let ncf = bench.sent.iter().rfind(|sent| sent.ncf().is_some()).expect("an NCF");
+    let interval = ncf.header.options.nak_bo_ivl(&ncf.bytes).expect("OPT_NAK_BO_IVL");
+    assert_eq!(interval.ivl_us, 4_000);
+}
