@@ -326,6 +326,9 @@ impl Source {
             (self.data_after, self.repairs_after) = (self.control_after, self.control_after);
             return;
         }
+        if self.inbox.ran() && out.room() > 0 && !self.limiter.is_spacing() {
+            self.inbox.yielded();
+        }
         let repairs = self.stats.rdata;
         self.send_data(now, pool, out);
         if self.trail.waits_for_repairs() && self.stats.rdata != repairs {
