@@ -221,3 +221,19 @@ fn late_joiners_are_offered_their_percentage_of_the_window_and_never_more_than_i
     bench.publish(20);
     assert_eq!(join(&mut bench), 1000 + 30 - 16);
 }
+
+/// conformance 43
+#[test]
+fn the_ambient_distance_is_counted_from_the_last_spm_and_not_from_the_data_behind_it() {
+    let mut config = config(Profile::Windows);
+    config.rate = Rate::OctetsPerSecond(7_000);
+    config.window_time = Duration::from_secs(10);
+    let mut bench = Bench::opened(&config);
+    let from = bench.now;
+    for _ in 0..20 {
+        bench.run(ms(400));
+        bench.publish(1);
+    }
+    let at = times(&bench, from);
+    assert!(at.windows(2).all(|pair| pair[1] - pair[0] <= 500), "{at:?}");
+}
