@@ -322,7 +322,9 @@ impl Source {
         self.advance(now, pool);
         // RFC 3208 §5.1.3, conformance 35: strictly in this order; what is stopped stops all behind it.
         let control = self.send_control(now, pool, out);
-        if matches!(control, Err(Held::Room | Held::Rate)) {
+        if let Err(held) = control
+            && (held != Held::Frames || self.spms.packets_left() == 0)
+        {
             (self.data_after, self.repairs_after) = (self.control_after, self.control_after);
             return;
         }
@@ -341,7 +343,8 @@ impl Source {
         }
     }
 
-    /// NCFs, then SPMs. Without frames they wait, but data, whose frames are its own, does not wait with them.
+    /// NCFs, then SPMs. Without frames they wait, but data, whose frames are its own, does not wait with them, unless so much of it
+    /// has left that an SPM must come first.
     fn send_control(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) -> Result<(), Held> {
         if self.inbox.front().is_some() {
             self.send_confirmations(now, pool, out)?;

@@ -224,6 +224,30 @@ fn late_joiners_are_offered_their_percentage_of_the_window_and_never_more_than_i
 
 /// conformance 43
 #[test]
+fn without_frames_the_spm_after_so_many_packets_is_waited_for_and_time_goes_on() {
+    let mut config = config(Profile::Windows);
+    config.window_slots = 1024;
+    config.burst = Burst::Packets(1_000);
+    let mut bench = Bench::opened(&config);
+    let hoard: Vec<Frame> = core::iter::from_fn(|| bench.pool.take()).collect();
+    for _ in 0..80 {
+        bench.publisher.publish(b"x").expect("room");
+    }
+    bench.run(ms(5));
+    assert_eq!(bench.odata().len(), 50);
+    bench.nak(&[1000]);
+    bench.run(ms(5));
+    for frame in hoard {
+        bench.pool.put(frame);
+    }
+    bench.run(ms(100));
+    let order: Vec<_> = bench.sent[49..53].iter().map(|sent| sent.header.packet_type().name()).collect();
+    assert_eq!(order, ["ODATA", "NCF", "SPM", "RDATA"]);
+    assert_eq!(bench.odata().len(), 80);
+}
+
+/// conformance 43
+#[test]
 fn the_ambient_distance_is_counted_from_the_last_spm_and_not_from_the_data_behind_it() {
     let mut config = config(Profile::Windows);
     config.rate = Rate::OctetsPerSecond(7_000);
