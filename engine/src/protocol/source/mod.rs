@@ -373,8 +373,9 @@ impl Source {
             // The next step at once; a slot in flight a little later.
             self.trail_after = Some(if trail == view.trail { now.plus(RETRY_NS) } else { now });
         } else if trail == self.next && self.finish.sends_data() {
-            // RFC 3208 §3.5, conformance 71: an idle source says that its window is empty.
-            self.spms.demand();
+            // RFC 3208 §3.5, conformance 71: an idle source says that its window is empty. As often as an answer, because an
+            // application may empty it after every packet.
+            self.spms.request(now);
         }
         self.stats.holds_broken = self.trail.holds_broken();
     }

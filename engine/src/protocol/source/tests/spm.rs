@@ -261,3 +261,21 @@ fn the_ambient_distance_is_counted_from_the_last_spm_and_not_from_the_data_behin
     let at = times(&bench, from);
     assert!(at.windows(2).all(|pair| pair[1] - pair[0] <= 500), "{at:?}");
 }
+
+/// RFC 3208 §3.5, conformance 71
+#[test]
+fn an_application_that_releases_each_packet_at_once_does_not_double_them_with_spms() {
+    let mut config = config(Profile::Lan);
+    config.advance = Advance::Application;
+    let mut bench = Bench::opened(&config);
+    for _ in 0..100 {
+        bench.publish(1);
+        bench.publisher.advance_trail(bench.publisher.next_sqn());
+        bench.run(us(100));
+    }
+    let spms = bench.spms().len();
+    assert!((1..=3).contains(&spms), "{spms} SPMs in 10 ms, IHB_MIN being 5 ms");
+    bench.run(ms(10));
+    let spm = *bench.spms().last().expect("an SPM");
+    assert_eq!((spm.trail, spm.lead), (Sqn::new(1100), Sqn::new(1099)));
+}
