@@ -523,9 +523,9 @@ impl World {
                     Ending::Rst(code) => end == End::Aborted(code),
                     Ending::Silence => end == End::Expired,
                 };
-                // An abort may cut a message in the middle; what came of it is reported as lost.
-                let lost = view.lost != 0 && !matches!(speaker.plan.ending, Ending::Rst(_));
-                if whole && (!all_right || view.first != 0 || lost) {
+                // A source that stops short may cut a message in the middle; what came of it is reported as lost.
+                let cut = if speaker.plan.ending == Ending::Fin { 0 } else { view.cut_short };
+                if whole && (!all_right || view.first != 0 || view.lost > cut) {
                     faults.push(format!(
                         "node {n}: session {} on a clean network ended {end:?} instead of {:?}, joined at {}, {} lost",
                         speaker.tsi, speaker.plan.ending, view.first, view.lost
