@@ -147,7 +147,7 @@ fn judge(root: &Path, tree: &Path, seeds: u64) -> Result<Fate, String> {
 
 /// The simulator's line about a failing seed.
 fn first_failure(stdout: &str) -> Option<&str> {
-    stdout.lines().map(str::trim).find(|line| line.starts_with("seed ") && line.contains("failed"))
+    stdout.lines().map(str::trim).find(|line| line.starts_with("seed ") && line.contains("FAILED"))
 }
 
 #[cfg(test)]
@@ -173,8 +173,8 @@ mod tests {
 
     #[test]
     fn the_first_failing_seed_is_found_in_the_output() {
-        let out = "playing\nseed 17 failed: receiver 2 lost 4\nseed 18 failed: x\n";
-        assert_eq!(first_failure(out), Some("seed 17 failed: receiver 2 lost 4"));
+        let out = "playing\nseed 17 FAILED: receiver 2 lost 4\nseed 18 FAILED: x\n";
+        assert_eq!(first_failure(out), Some("seed 17 FAILED: receiver 2 lost 4"));
         assert_eq!(first_failure("all well\n"), None);
     }
 }

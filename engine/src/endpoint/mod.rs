@@ -425,3 +425,6 @@ fn in_turn(n: usize, turn: usize, of: usize) -> usize {
     // The usual case without a division.
     if of == 1 { 0 } else { n.wrapping_add(turn) % of }
 }
+
+#[cfg(test)]
+mod tests;

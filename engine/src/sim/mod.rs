@@ -22,6 +22,7 @@ pub mod oracle;
 pub mod report;
 pub mod run;
 pub mod scenario;
+mod speaker;
 pub mod tap;
 pub mod wire_watch;
 

@@ -34,6 +34,8 @@ pub struct View {
     pub delivered: u64,
     /// Packets reported lost.
     pub lost: u64,
+    /// Those of them that are the beginning of an APDU whose rest was never sent.
+    pub cut_short: u64,
     /// Times that it was opened.
     pub opened: u32,
 }
@@ -234,6 +236,7 @@ impl Witness {
             end: None,
             delivered: 0,
             lost: 0,
+            cut_short: 0,
             opened: 1,
         };
         let Some(view) = self.views.iter_mut().find(|view| view.tsi == tsi) else {
@@ -279,6 +282,10 @@ impl Witness {
             }
         }
         view.lost += (last - first) as u64 + 1;
+        let (begin, end) = (&ledger.packets[first as usize], &ledger.packets[last as usize]);
+        if cause == LossCause::SessionEnded && begin.index == 0 && i64::from(end.index) == last - first {
+            view.cut_short = (last - first) as u64 + 1;
+        }
         self.lost += (last - first) as u64 + 1;
         Ok(())
     }

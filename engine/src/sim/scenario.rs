@@ -142,6 +142,8 @@ struct Kinds {
     duplication: bool,
     reordering: bool,
     corruption: bool,
+    /// Where: never on both sides, since the Internet checksum does not find two changes that cancel.
+    corruption_when_sent: bool,
     truncation: bool,
     delay: bool,
     cut: bool,
@@ -160,20 +162,21 @@ impl Kinds {
             duplication: kind(25),
             reordering: kind(25),
             corruption: kind(20),
+            corruption_when_sent: kind(40),
             truncation: kind(20),
             delay: kind(20),
             cut: kind(15),
         }
     }
 
-    fn side(self, rng: &mut Rng, scale: &Scale, packets: u64) -> SidePlan {
+    fn side(self, rng: &mut Rng, scale: &Scale, packets: u64, sends: bool) -> SidePlan {
         let mut side = SidePlan::default();
         let some = |rng: &mut Rng, on: bool, most_percent: u64| {
             if on { Chance::millionths(1 + rng.below(most_percent * 10_000) as u32) } else { Chance::NEVER }
         };
         side.loss = some(rng, self.loss, 10);
         side.duplication = some(rng, self.duplication, 10);
-        side.corruption = some(rng, self.corruption, 5);
+        side.corruption = some(rng, self.corruption && sends == self.corruption_when_sent, 5);
         side.truncation = some(rng, self.truncation, 5);
         side.reordering = some(rng, self.reordering, 10);
         side.reorder_depth = 1 + rng.below(6) as u32;
@@ -252,10 +255,10 @@ impl Scenario {
         let faults = |rng: &mut Rng, receive: bool, send: bool| {
             let mut plan = FaultPlan { seed: rng.next_u64(), hold: 256, ..FaultPlan::default() };
             if receive {
-                plan.receive = kinds.side(rng, &scale, messages);
+                plan.receive = kinds.side(rng, &scale, messages, false);
             }
             if send {
-                plan.send = kinds.side(rng, &scale, messages);
+                plan.send = kinds.side(rng, &scale, messages, true);
             }
             plan.until = faults_end.then_some(Duration::from_nanos(until_ns));
             plan

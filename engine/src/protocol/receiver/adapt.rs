@@ -7,7 +7,8 @@
 //! * a repair that we asked for and nobody else narrows NAK_BO_IVL by a quarter, down to the floor: a receiver alone soon asks at once;
 //! * a confirmation for which we had not asked says that others share our losses: NAK_BO_IVL goes back to 4 × SRTT + margin at least, and from
 //!   there narrows by a sixteenth only;
-//! * an NCF beyond the first says that another receiver asked before it could hear the confirmation: NAK_BO_IVL doubles.
+//! * an NCF beyond the first says that another receiver asked before it could hear the confirmation: NAK_BO_IVL doubles;
+//! * an original that comes after our NAK was late, not lost: NAK_BO_IVL doubles as well.
 //!
 //! The wider the interval had to become, the more receivers share our losses, and the more the draw leans to its end: then few draw a short
 //! back-off, and they silence the many.
@@ -196,6 +197,11 @@ impl Adapt {
         }
     }
 
+    /// The original came after all: the network reorders further than our back-off waits.
+    pub(super) fn asked_too_soon(&mut self, now: Time) {
+        self.duplicate_heard(now);
+    }
+
     fn is_adapting(&self) -> bool {
         !self.is_advertised && self.base.back_off.is_adaptive()
     }
@@ -231,5 +237,71 @@ impl Adapt {
         } else {
             self.back_off = self.back_off.clamp(min, max);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::config::Profile;
+
+    const US: u64 = 1_000;
+
+    fn low_latency() -> Adapt {
+        let config = ReceiverConfig::profile(Profile::LowLatency, [239, 1, 1, 1].into(), 1);
+        Adapt::new(Baseline::new(&config))
+    }
+
+    #[test]
+    fn whatever_is_heard_the_intervals_stay_inside_their_bounds() {
+        let (mut adapt, mut rng) = (low_latency(), Rng::new(1));
+        let mut now = Time::ZERO;
+        for _ in 0..10_000 {
+            now = now.plus(rng.up_to(1_000_000));
+            match rng.below(5) {
+                0 => adapt.measured(rng.next_u64() >> rng.below(64)),
+                1 => adapt.repaired(rng.chance(1, 2), now),
+                2 => adapt.others_heard(),
+                3 => adapt.duplicate_heard(now),
+                _ => adapt = low_latency(),
+            }
+            let retries = rng.below(300) as u32;
+            assert!((5 * US..=2000 * US).contains(&adapt.nak_bo_ivl_ns()));
+            assert!(adapt.draw_back_off(retries, &mut rng) <= 2000 * US);
+            assert!((50 * US..=10_000 * US).contains(&adapt.nak_rpt_ivl(retries)));
+            assert!((50 * US..=20_000 * US).contains(&adapt.nak_rdata_ivl(retries)));
+        }
+    }
+
+    #[test]
+    fn a_wide_interval_is_drawn_from_its_end() {
+        let (mut adapt, mut rng) = (low_latency(), Rng::new(1));
+        let early = |adapt: &Adapt, rng: &mut Rng| {
+            let quarter = adapt.nak_bo_ivl_ns() / 4;
+            (0..10_000).filter(|_| adapt.draw_back_off(0, rng) < quarter).count()
+        };
+        for _ in 0..30 {
+            adapt.repaired(true, Time::from_nanos(u64::MAX));
+            adapt.settled_at = Time::ZERO;
+        }
+        assert_eq!(adapt.nak_bo_ivl_ns(), 5 * US);
+        assert!((2_300..2_700).contains(&early(&adapt, &mut rng)), "at the floor the draw is uniform");
+        for _ in 0..9 {
+            adapt.duplicate_heard(Time::ZERO);
+        }
+        assert_eq!(adapt.nak_bo_ivl_ns(), 2000 * US);
+        assert!((20..300).contains(&early(&adapt, &mut rng)), "one in a hundred or so is early");
+    }
+
+    #[test]
+    fn the_round_trip_is_smoothed_and_sets_the_waits() {
+        let mut adapt = low_latency();
+        assert_eq!((adapt.nak_rpt_ivl(0), adapt.nak_rdata_ivl(0)), (500 * US, 1000 * US));
+        adapt.measured(100 * US);
+        assert_eq!((adapt.nak_rpt_ivl(0), adapt.nak_rdata_ivl(1)), (450 * US, 900 * US));
+        for _ in 0..100 {
+            adapt.measured(20 * US);
+        }
+        assert!((18 * US..22 * US).contains(&adapt.srtt_ns()));
     }
 }

@@ -105,7 +105,7 @@ pub struct ReceiverConfig {
     pub join_on: JoinOn,
     /// Whether an OPT_JOIN in the packet that lets us in is taken up: history as far as it is offered.
     pub take_history: bool,
-    /// A session without an SPM for so long is over.
+    /// A session without an SPM for so long is over. One that has ended is remembered for as long after its last SPM, and does not open again.
     pub expiry: Duration,
 
     /// A packet counts as lost when so many later ones came; 0: at once.

@@ -9,7 +9,7 @@ use super::stats::count;
 use super::window::{Gap, Held, Slot};
 use crate::frame::Frame;
 use crate::protocol::{LossCause, Sink};
-use crate::wire::{Data, Fragment, Header, Sqn};
+use crate::wire::{Data, Fragment, Header, Kind, Sqn};
 
 /// What a data packet says beside its numbers.
 #[derive(Clone, Copy, Debug)]
@@ -18,16 +18,25 @@ pub(super) struct DataOptions {
     join: Option<Sqn>,
     syn: bool,
     fin: bool,
+    /// RDATA: somebody asked for it.
+    is_repair: bool,
 }
 
 impl DataOptions {
     pub(super) fn read(header: &Header, packet: &[u8]) -> Self {
         let options = &header.options;
-        Self { fragment: options.fragment(packet), join: options.join(packet), syn: options.syn(), fin: options.fin() }
+        Self {
+            fragment: options.fragment(packet),
+            join: options.join(packet),
+            syn: options.syn(),
+            fin: options.fin(),
+            is_repair: matches!(header.kind, Kind::Rdata(_)),
+        }
     }
 }
 
-/// RFC 3208 §9.4.2: the first SQN to ask for, between the trail and where we would begin without the offer.
+/// The first SQN to ask for, between the trail and where we would begin without the offer.
+// RFC 3208 §9.4.2, conformance 42, 73: no history beyond what the window still has.
 pub(super) fn clamp_join(offer: Option<Sqn>, trail: Sqn, otherwise: Sqn) -> Sqn {
     match offer {
         Some(first) if first.is_before(otherwise) => {
@@ -84,6 +93,7 @@ impl Session {
             }
             ctx.pool.put(frame);
         } else if self.can_exist(data.sqn) {
+            self.repair_at_hand = options.is_repair;
             if options.syn {
                 self.syn = Some(data.sqn);
             }

@@ -95,6 +95,7 @@ impl Session {
                 return true;
             }
             Slot::Held(_) => match self.assess(edge, ctx.set.held_max) {
+                // RFC 3208 §6.1, conformance 79: contiguous and in order, one APDU after the other.
                 Apdu::Whole(packets) => {
                     self.report(lost, ctx);
                     for _ in 0..packets {
@@ -162,6 +163,8 @@ impl Session {
                 Slot::Lost(cause) => break Apdu::Broken(*cause),
                 Slot::Done => break Apdu::Broken(LossCause::Protocol),
                 Slot::Empty | Slot::Missing(_) if sqn.is_before(self.trail) => break Apdu::Broken(self.passed),
+                // The source gave up in the middle of it.
+                Slot::Empty | Slot::Missing(_) if !self.can_exist(sqn) => break Apdu::Broken(LossCause::SessionEnded),
                 Slot::Empty | Slot::Missing(_) => break Apdu::Waiting,
             }
         };

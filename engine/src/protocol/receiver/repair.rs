@@ -175,6 +175,7 @@ impl Session {
         if self.phase != Phase::Live {
             return;
         }
+        // RFC 3208 §6.3, conformance 100: only what names the very SQN matches.
         if sqn.is_before(self.expected) {
             count!(self, ctx, confirmations_unused);
             return self.heard_after_repair(sqn, input, ctx);
@@ -233,16 +234,22 @@ impl Session {
 
     /// A missing packet came: what it teaches.
     pub(super) fn repaired<S>(&mut self, sqn: Sqn, missing: &Missing, ctx: &mut Ctx<'_, S>) {
+        if !self.repair_at_hand {
+            count!(self, ctx, late_packets);
+        }
         if missing.asks == 0 && missing.ncfs == 0 {
-            // It was late, not lost.
             return;
         }
-        count!(self, ctx, repaired_packets);
-        // Asked for twice, nobody knows which NAK it answers.
-        if missing.asks == 1 && missing.retries() == 0 {
-            self.adapt.measured(ctx.now.since(missing.asked_at));
+        if self.repair_at_hand {
+            count!(self, ctx, repaired_packets);
+            // Asked for twice, nobody knows which NAK it answers.
+            if missing.asks == 1 && missing.retries() == 0 {
+                self.adapt.measured(ctx.now.since(missing.asked_at));
+            }
+            self.adapt.repaired(missing.asks > 0 && missing.ncfs <= missing.asks, ctx.now);
+        } else if missing.asks > 0 {
+            self.adapt.asked_too_soon(ctx.now);
         }
-        self.adapt.repaired(missing.asks > 0 && missing.ncfs <= missing.asks, ctx.now);
         let until = ctx.now.plus(self.adapt.nak_rdata_ivl(0));
         let excused = missing.asks.max(1).saturating_sub(missing.ncfs);
         self.recent.repairs[sqn.get() as usize % Recent::KEPT] = Repair { sqn, until, excused };
@@ -295,6 +302,7 @@ impl Session {
             NakCopy::ParentOffLink => !super::is_on_link(path, ctx.set.nla),
             NakCopy::Always => true,
         };
+        // RFC 3208 §6.1, conformance 105: only missing slots are ever due, and `drain` has emptied those that the trail has passed.
         let mut from = self.expected;
         while out.room() > usize::from(copy) && self.has_naks_due() {
             let mut sqns = [Sqn::new(0); NAK_SQNS];

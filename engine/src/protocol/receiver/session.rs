@@ -101,6 +101,8 @@ pub(super) struct Session {
     pub(super) adapt: Adapt,
     pub(super) recent: Recent,
     pub(super) draw: SharedDraw,
+    /// The data packet at hand is RDATA.
+    pub(super) repair_at_hand: bool,
     pub(super) spmr: Spmr,
     /// No frame could be had for a packet: not before this time again.
     pub(super) frames_at: Time,
@@ -141,6 +143,7 @@ impl Session {
             adapt: Adapt::new(baseline),
             recent: Recent::default(),
             draw: SharedDraw::default(),
+            repair_at_hand: false,
             spmr: Spmr::Idle,
             frames_at: Time::ZERO,
             next: now,

@@ -39,6 +39,8 @@ impl Sessions {
         self.slots.get_mut(self.last)?.as_mut()
     }
 
+    /// The slot of a session.
+    // RFC 3208 §3.1, conformance 85: the TSI alone says which session a packet belongs to.
     pub(super) fn find(&mut self, tsi: Tsi) -> Option<usize> {
         if self.latest().is_some_and(|session| session.tsi == tsi) {
             return Some(self.last);
@@ -149,5 +151,78 @@ impl Sessions {
             }
             cell = (cell + 1) & mask;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::protocol::Rng;
+    use crate::protocol::config::Profile;
+    use crate::protocol::receiver::adapt::Baseline;
+    use crate::protocol::receiver::config::ReceiverConfig;
+    use crate::time::Time;
+    use crate::wire::{Gsi, Sqn};
+
+    fn session(tsi: Tsi) -> Session {
+        let config = ReceiverConfig::profile(Profile::Lan, [239, 1, 1, 1].into(), 1);
+        Session::new(tsi, [10, 0, 0, 1].into(), Time::ZERO, Baseline::new(&config))
+    }
+
+    #[test]
+    fn the_table_agrees_with_a_map_whatever_comes_and_goes() {
+        for seed in 0..20 {
+            let mut rng = Rng::new(seed);
+            let mut table = Sessions::new(13, seed);
+            let mut model: BTreeMap<Tsi, usize> = BTreeMap::new();
+            for _ in 0..2_000 {
+                let tsi = Tsi::new(Gsi::new([1, 2, 3, 4, 5, rng.below(2) as u8]), rng.below(12) as u16);
+                assert_eq!(table.find(tsi), model.get(&tsi).copied());
+                assert_eq!(table.get(tsi).is_some(), model.contains_key(&tsi));
+                match model.get(&tsi).copied() {
+                    Some(slot) if rng.chance(1, 2) => {
+                        assert_eq!(table.remove(slot).map(|session| session.tsi), Some(tsi));
+                        assert!(table.remove(slot).is_none());
+                        model.remove(&tsi);
+                    }
+                    None if !table.is_full() => {
+                        let slot = table.add(session(tsi)).expect("room");
+                        assert!(model.values().all(|&taken| taken != slot));
+                        model.insert(tsi, slot);
+                    }
+                    _ => assert!(model.contains_key(&tsi) || model.len() == 13),
+                }
+                assert_eq!(table.iter().count(), model.len());
+            }
+        }
+    }
+
+    /// conformance 157
+    #[test]
+    fn who_has_shown_least_goes_first_and_who_has_proven_himself_stays() {
+        let mut table = Sessions::new(4, 1);
+        let tsi = |port| Tsi::new(Gsi::new([0; 6]), port);
+        for port in 0..4 {
+            table.add(session(tsi(port)));
+        }
+        let mut change = |port: u16, change: fn(&mut Session)| {
+            let slot = table.find(tsi(port)).expect("it is there");
+            change(table.get_mut(slot).expect("it is there"));
+            table.victim().and_then(|victim| table.get_mut(victim)).map(|session| session.tsi.port)
+        };
+        assert_eq!(change(0, |session| session.heard_at = Time::from_nanos(5)), Some(1));
+        assert_eq!(change(1, |session| session.stats.data_packets = 2), Some(2));
+        assert_eq!(change(2, |session| session.phase = Phase::Over), Some(3));
+        let prove = |session: &mut Session| {
+            session.has_data = true;
+            session.spm = Some(super::super::session::LastSpm { sqn: Sqn::new(0), path: session.source });
+        };
+        assert_eq!(change(3, prove), Some(0));
+        assert_eq!(change(0, prove), Some(1));
+        assert_eq!(change(1, prove), Some(2));
+        assert_eq!(change(2, |session| session.phase = Phase::Live), Some(2));
+        assert_eq!(change(2, prove), None);
     }
 }

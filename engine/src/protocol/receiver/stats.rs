@@ -14,8 +14,10 @@ pub struct SessionStats {
     pub delivered_packets: u64,
     /// Octets delivered.
     pub delivered_octets: u64,
-    /// Packets that came while they were asked for.
+    /// RDATA that came for what was asked for, by us or by others.
     pub repaired_packets: u64,
+    /// ODATA that came after it had counted as lost.
+    pub late_packets: u64,
     /// Packets held because an earlier one, or another fragment, was missing.
     pub held_packets: u64,
     /// Packets lost for good.

@@ -345,7 +345,8 @@ pub(super) struct Windows {
 impl Windows {
     pub(super) fn new(slots: u32, bound: u32) -> Self {
         // The first is made now: a receiver of one session never allocates again.
-        let idle = vec![Box::new(Window::new(slots))];
+        let mut idle = Vec::with_capacity(bound as usize);
+        idle.push(Box::new(Window::new(slots)));
         Self { idle, slots, to_make: bound - 1, unproven: 0, unproven_max: (bound / 4).max(1) }
     }
 

@@ -33,8 +33,9 @@ impl BackOff {
     pub(super) fn on_nak(&mut self, now: Time, naks: u16) -> bool {
         if naks > 1 {
             self.quiet_losses = 0;
-            if let Some(tuning) = self.tuning.filter(|_| now >= self.doubled_until) {
-                // RFC 3208 §15.2.1, conformance 143: a duplicate means that receivers back off too little.
+            if let Some(tuning) = self.tuning.filter(|_| naks == 2 && now >= self.doubled_until) {
+                // RFC 3208 §15.2.1, conformance 143: the first duplicate for a packet means that receivers back off too little.
+                // Those after it say nothing new, or one receiver that keeps asking would slow down all.
                 self.ivl_ns = self.ivl_ns.saturating_mul(2).min(nanos(tuning.max));
                 self.doubled_until = now.plus(self.ivl_ns);
             }

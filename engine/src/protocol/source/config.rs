@@ -15,6 +15,9 @@ use crate::wire::build::DATA_HEADER_LEN;
 /// Octets of the largest packet without data: an NCF over IPv6 with a full list and all its options, and a little more.
 pub(super) const CONTROL_LEN_MAX: u16 = 384;
 
+/// The shortest distance at which NAKs for one SQN count as repeated; shorter ones are copies made by the network.
+pub(super) const REPEAT_FLOOR: Duration = us(20);
+
 /// How much may leave at once when nothing left for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Burst {
@@ -326,7 +329,8 @@ impl SourceConfig {
         let tpdu = self.tpdu(path);
         let allowed = format_args!("{least} to {most}: what fits the MTU of {}", path.mtu);
         within("tpdu_max", tpdu, least, most).map_err(|error| ConfigError { allowed: allowed.to_string(), ..error })?;
-        within("apdu_max", self.apdu_max, 1, u32::MAX)?;
+        // A claim for one packet takes what the packet holds, and looks no further.
+        within("apdu_max", self.apdu_max, u32::from(tpdu) - DATA_HEADER_LEN as u32, u32::MAX)?;
 
         // RFC 3208 §3.3, conformance 37: far below 2^31 − 1.
         ConfigError::unless(
@@ -339,15 +343,22 @@ impl SourceConfig {
         within("window_time", self.window_time, ms(1), 7 * day)?;
         within("advance_percent", self.advance_percent, 1, 50)?;
         within("max_hold", self.max_hold, Duration::ZERO, day)?;
-        within("hold_quiet", self.hold_quiet, Duration::ZERO, self.max_hold.max(secs(1)))?;
+        // Else no hold would ever end by silence.
+        let longest = if self.advance == Advance::Data { self.max_hold } else { day };
+        within("hold_quiet", self.hold_quiet, Duration::ZERO, longest)?;
         self.check_rate(path)?;
 
         within("repair_share", self.repair_share, 1, 99)?;
         if let RepairDelay::Fixed(delay) = self.repair_delay {
-            within("repair_delay", delay, Duration::ZERO, secs(10))?;
+            // Where the trail waits for nothing, the data must still be there when its repair leaves.
+            let kept = self.window_time / 100 * (100 - u32::from(self.advance_percent));
+            let longest = if self.advance == Advance::Time { kept.min(secs(10)) } else { secs(10) };
+            within("repair_delay", delay, Duration::ZERO, longest)?;
         }
         within("rdata_repeat_max", self.rdata_repeat_max, Duration::ZERO, secs(4))?;
-        within("rdata_repeat", self.rdata_repeat, Duration::ZERO, self.rdata_repeat_max)?;
+        // What adapts needs room to do so.
+        let least = if self.rdata_repeat_adaptive { REPEAT_FLOOR } else { Duration::ZERO };
+        within("rdata_repeat", self.rdata_repeat, least, self.rdata_repeat_max)?;
         within("ncf_repeat", self.ncf_repeat, Duration::ZERO, secs(4))?;
 
         // RFC 3208 §5.1.6, conformance 46: neither knows of the other.
@@ -371,7 +382,8 @@ impl SourceConfig {
             within("back_off.start", tuning.start, tuning.min, tuning.max)?;
             within("back_off.probes", tuning.probes, 1, u32::MAX)?;
         }
-        within("dup_nak_max", self.dup_nak_max.unwrap_or(u16::MAX), 2, u16::MAX)
+        // Counting ends at the largest number, so that it is never reached.
+        within("dup_nak_max", self.dup_nak_max.unwrap_or(2), 2, u16::MAX - 1)
     }
 
     fn check_rate(&self, path: &PathFacts) -> Result<(), ConfigError> {

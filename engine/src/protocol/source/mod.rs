@@ -247,7 +247,8 @@ impl Source {
             trail: self.window.trail(),
             next: self.next,
             head: self.window.head(),
-            wanted: self.notes.wanted(),
+            // Once closed, nothing can be claimed any more: what is kept is for repairs.
+            wanted: if self.state() == SourceState::Open { self.notes.wanted() } else { 0 },
             released: self.notes.released(),
             repairs: self.stats.rdata,
         }
@@ -321,9 +322,14 @@ impl Source {
         self.advance(now, pool);
         // RFC 3208 §5.1.3, conformance 35: strictly in this order; what is stopped stops all behind it.
         let control = self.send_control(now, pool, out);
-        if matches!(control, Err(Held::Room | Held::Rate)) {
+        if let Err(held) = control
+            && (held != Held::Frames || self.spms.packets_left() == 0)
+        {
             (self.data_after, self.repairs_after) = (self.control_after, self.control_after);
             return;
+        }
+        if self.inbox.ran() && out.room() > 0 && !self.limiter.is_spacing() {
+            self.inbox.yielded();
         }
         let repairs = self.stats.rdata;
         self.send_data(now, pool, out);
@@ -337,7 +343,8 @@ impl Source {
         }
     }
 
-    /// NCFs, then SPMs. Without frames they wait, but data, whose frames are its own, does not wait with them.
+    /// NCFs, then SPMs. Without frames they wait, but data, whose frames are its own, does not wait with them, unless so much of it
+    /// has left that an SPM must come first.
     fn send_control(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) -> Result<(), Held> {
         if self.inbox.front().is_some() {
             self.send_confirmations(now, pool, out)?;
@@ -366,8 +373,9 @@ impl Source {
             // The next step at once; a slot in flight a little later.
             self.trail_after = Some(if trail == view.trail { now.plus(RETRY_NS) } else { now });
         } else if trail == self.next && self.finish.sends_data() {
-            // RFC 3208 §3.5, conformance 71: an idle source says that its window is empty.
-            self.spms.demand();
+            // RFC 3208 §3.5, conformance 71: an idle source says that its window is empty. As often as an answer, because an
+            // application may empty it after every packet.
+            self.spms.request(now);
         }
         self.stats.holds_broken = self.trail.holds_broken();
     }

@@ -15,6 +15,9 @@ use crate::wire::{Header, Kind, Nak, Sqn};
 const LIST_MAX: usize = 62;
 /// Confirmations that wait for the next transmission; a poll handles 64 packets at most, so this is several polls' worth.
 const CONFIRMATIONS_MAX: usize = 256;
+/// NCFs in a row, after which data that waits for them has its turn before new ones. A quarter of a batch: NAKs that come in a
+/// normal way never add up to it.
+const RUN_MAX: u32 = 16;
 /// Late NAKs remembered, so that a storm of them is confirmed no faster than one for the window.
 const LATE_MAX: usize = 64;
 /// NAKs remembered to tell the second copy of one from a NAK of its own.
@@ -60,6 +63,8 @@ pub(super) struct Inbox {
     late: [(Sqn, Time); LATE_MAX],
     recent: [Option<Recent>; RECENT_MAX],
     oldest: usize,
+    /// NCFs that left since everything else last had its turn.
+    run: u32,
     /// RFC 3208 §15.3: the network is assumed broken until the next SPM.
     pub(super) contained: bool,
 }
@@ -71,6 +76,7 @@ impl Inbox {
             late: [(Sqn::default(), Time::ZERO); LATE_MAX],
             recent: [None; RECENT_MAX],
             oldest: 0,
+            run: 0,
             contained: false,
         }
     }
@@ -81,8 +87,21 @@ impl Inbox {
         self.confirmations.front()
     }
 
+    /// It left.
     pub(super) fn pop(&mut self) {
         self.confirmations.pop_front();
+        self.run = self.run.saturating_add(1);
+    }
+
+    /// Whether NCFs left since [`Inbox::yielded`].
+    #[inline]
+    pub(super) fn ran(&self) -> bool {
+        self.run > 0
+    }
+
+    /// Everything else has its turn.
+    pub(super) fn yielded(&mut self) {
+        self.run = 0;
     }
 
     pub(super) fn clear(&mut self) {
@@ -246,6 +265,12 @@ impl Source {
         }
     }
 
+    /// Whether anything but NCFs waits to be sent.
+    fn has_others(&self, now: Time) -> bool {
+        let data = self.finish.sends_data() && self.next < self.window.head();
+        data || self.spms.is_due(now) || self.repairs.next_due().is_some_and(|due| due <= now)
+    }
+
     fn contain(&mut self) {
         // RFC 3208 §15.3: confirm by unicast until an SPM is out, and send that SPM.
         self.inbox.contained = true;
@@ -254,8 +279,11 @@ impl Source {
     }
 
     fn confirm(&mut self, now: Time, asked: &Confirmation, from: IpAddr) {
-        if self.inbox.confirmations.len() == CONFIRMATIONS_MAX {
-            // The receiver asks again; by then there is room.
+        // RFC 3208 §5.1.3, conformance 159: NCFs that are pending go before all else, so in a flood no more may be pending than
+        // leave room for what waits behind them.
+        let starving = self.inbox.run >= RUN_MAX && self.has_others(now);
+        if starving || self.inbox.confirmations.len() == CONFIRMATIONS_MAX {
+            // The repair comes all the same, or the receiver asks again; by then there is room.
             self.stats.ncfs_dropped += 1;
             return;
         }

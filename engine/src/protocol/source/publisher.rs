@@ -11,10 +11,10 @@ use crossbeam::utils::CachePadded;
 use crate::frame::{Claim, ClaimApdu, ClaimError, Writer, copy_octets};
 use crate::wire::{Sqn, Tsi};
 
-/// What the two halves tell each other beside the window itself. All of it is written by the publisher.
+/// What the publisher tells the source beside the window itself.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// The position that the publisher wants to claim up to and could not; it never goes back.
+    /// The position that the publisher wanted to claim up to and could not, when it last failed.
     wanted: CachePadded<AtomicU64>,
     /// The trail that the application asks for.
     released: CachePadded<AtomicU64>,
@@ -83,7 +83,8 @@ impl Publisher {
         self.sqn_of(self.writer.position())
     }
 
-    /// Slots that could be claimed now.
+    /// Slots that could be claimed now. Looking does not ask for more: where the window advances with data, a claim that fails
+    /// does, so do not wait for this to grow without having tried.
     pub fn free(&mut self) -> u64 {
         self.writer.free()
     }

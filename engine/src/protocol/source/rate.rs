@@ -175,6 +175,11 @@ impl Limiter {
         }
     }
 
+    /// Whether the peak rate keeps every packet waiting.
+    pub(super) fn is_spacing(&self) -> bool {
+        self.peak.as_ref().is_some_and(|peak| !peak.allows())
+    }
+
     /// Whether a packet may leave now.
     #[inline]
     pub(super) fn allows(&self, class: Class, octets: u32) -> bool {

@@ -7,13 +7,13 @@
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::config::{RepairDelay, SourceConfig};
+use super::config::{REPEAT_FLOOR, RepairDelay, SourceConfig};
 use crate::time::{Time, nanos};
 
 /// No second look at a slot in flight sooner than this. Completions take microseconds; asking much faster only burns cycles.
 const IN_FLIGHT_RETRY_NS: u64 = 10_000;
-/// The shortest distance at which NAKs for one SQN count as repeated; shorter ones are copies made by the network.
-const REPEAT_FLOOR_NS: u64 = 20_000;
+/// [`REPEAT_FLOOR`] in nanoseconds.
+const REPEAT_FLOOR_NS: u64 = nanos(REPEAT_FLOOR);
 
 /// What is known about the requests for one slot.
 #[derive(Clone, Copy, Debug)]

@@ -28,6 +28,8 @@ pub(super) struct SpmSchedule {
     ihb_min_ns: u64,
     ihb_max_ns: u64,
 
+    /// When the last SPM left.
+    last: Time,
     /// Set while data has left since the last SPM.
     ambient_at: Option<Time>,
     ambient_ns: u64,
@@ -52,6 +54,7 @@ impl SpmSchedule {
             ihb_ns: nanos(config.ihb_min),
             ihb_min_ns: nanos(config.ihb_min),
             ihb_max_ns: nanos(config.ihb_max),
+            last: now,
             ambient_at: None,
             ambient_ns: nanos(config.ambient_spm),
             ambient_packets: config.ambient_packets.map_or(u64::MAX, u64::from),
@@ -109,6 +112,7 @@ impl SpmSchedule {
         // RFC 3208 §3.6.1, conformance 47: one step per SPM, whatever the data does.
         self.sqn = self.sqn.next();
         self.due = false;
+        self.last = now;
         self.ambient_at = None;
         self.packets_since = 0;
         if self.answer_at.is_some_and(|at| now >= at) {
@@ -137,7 +141,9 @@ impl SpmSchedule {
         self.heartbeat_at = Some(now.plus(self.ihb_min_ns));
         // RFC 3208 §5.1.6, conformance 43: interleaved with data, whatever its rate.
         if self.ambient_at.is_none() {
-            self.ambient_at = Some(now.plus(self.ambient_ns));
+            // Counted from the last SPM; where that is too long ago, heartbeats have been in charge, and it begins anew.
+            let at = self.last.plus(self.ambient_ns);
+            self.ambient_at = Some(if at > now { at } else { now.plus(self.ambient_ns) });
         }
         self.packets_since += packets;
         if self.packets_since >= self.ambient_packets {

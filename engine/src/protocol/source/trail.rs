@@ -54,6 +54,7 @@ pub(super) struct Trail {
     starts_at: u64,
     /// Set by a NAK that restarted the timer: it expires when `next` + repairs reach this.
     restarted: Option<u64>,
+    /// Since when the trail would have moved, had no NAK restarted the timer.
     held_since: Option<Time>,
     last_nak: Time,
     max_hold_ns: u64,
@@ -135,10 +136,9 @@ impl Trail {
         if self.rule != Advance::Data || !running || position >= view.trail + self.increment {
             return false;
         }
+        let first = self.restarted.is_none();
         self.restarted = Some(view.next + view.repairs + self.interval);
         self.last_nak = now;
-        let first = self.held_since.is_none();
-        self.held_since = self.held_since.or(Some(now));
         first
     }
 
@@ -158,16 +158,15 @@ impl Trail {
     }
 
     fn by_data(&mut self, now: Time, view: &View) {
-        if self.target > view.trail {
+        if self.target > view.trail || !self.needs_room(view) {
             return;
         }
         // RFC 3208 §16.2: the timer counts data sent, not time. When nothing more can be sent it would stand still for ever: then
         // silence counts, and in the end the longest hold.
-        let expired = match self.restarted {
-            None => view.next >= self.starts_at + self.interval,
-            Some(at) => view.next + view.repairs >= at,
-        };
-        let expired = expired || (self.is_full(view) && now >= self.quiet_at());
+        let expired = self.has_expired(view) || (self.is_full(view) && now >= self.quiet_at());
+        if !expired {
+            self.held_since = self.held_since.or(Some(now));
+        }
         let overdue = !expired && self.broken_at().is_some_and(|at| now >= at);
         if expired || overdue {
             self.holds_broken += u64::from(overdue);
@@ -178,8 +177,18 @@ impl Trail {
         }
     }
 
+    /// Whether the trail would move if there were no NAKs. Only then do they hold anything: they never move it sooner.
+    fn needs_room(&self, view: &View) -> bool {
+        view.next >= self.starts_at + self.interval || self.is_full(view)
+    }
+
+    /// Whether so much was sent since the last NAK for the increment window, if there was any.
+    fn has_expired(&self, view: &View) -> bool {
+        self.restarted.is_none_or(|at| view.next + view.repairs >= at)
+    }
+
     fn quiet_at(&self) -> Time {
-        if self.held_since.is_some() { self.last_nak.plus(self.hold_quiet_ns) } else { Time::ZERO }
+        self.last_nak.plus(self.hold_quiet_ns)
     }
 
     fn broken_at(&self) -> Option<Time> {
@@ -206,12 +215,10 @@ impl Trail {
     /// When [`Trail::target`] must be asked again.
     pub(super) fn deadline(&self, view: &View) -> Option<Time> {
         match self.rule {
-            Advance::Application => None,
-            Advance::Data if self.target > view.trail => None,
-            Advance::Data => {
-                let quiet = (self.is_full(view) && view.next > view.trail).then(|| self.quiet_at());
-                earliest(quiet, self.broken_at())
-            }
+            Advance::Application => (view.released.min(view.next) > view.trail).then_some(Time::ZERO),
+            Advance::Data if self.target > view.trail || !self.needs_room(view) => None,
+            Advance::Data if self.has_expired(view) || self.held_since.is_none() => Some(Time::ZERO),
+            Advance::Data => earliest(self.is_full(view).then(|| self.quiet_at()), self.broken_at()),
             Advance::Time | Advance::Windows => {
                 let step = self.segment_began.map(|began| began.plus(self.step_ns));
                 earliest(step, self.segments.front().map(|oldest| oldest.leaves_at))

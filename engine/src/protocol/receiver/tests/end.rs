@@ -95,6 +95,21 @@ fn rst_without_n_finishes_the_window_where_the_profile_says_so() {
     }
 }
 
+/// RFC 3208 §9.8.1, conformance 88
+#[test]
+fn an_apdu_that_its_source_left_half_sent_is_lost_and_does_not_delay_the_end() {
+    for on_loss in [OnLoss::Skip, OnLoss::Reset] {
+        let mut config = plain();
+        config.on_loss = on_loss;
+        config.on_rst = OnRst::FinishWindow;
+        let mut bench = joined(&config, 100);
+        bench.data_with(DataType::Odata, 101, 100, &fragment(101, 0, 6), b"ab");
+        bench.data_with(DataType::Odata, 102, 100, &fragment(101, 2, 6), b"cd");
+        bench.spm_with(spm(2, 100, 102), &rst(false, 7));
+        assert_eq!(bench.said(), [Said::Loss(101, 102, LossCause::SessionEnded), Said::Closed(End::Aborted(7))]);
+    }
+}
+
 /// conformance 89
 #[test]
 fn a_session_without_spms_expires_whatever_data_comes() {

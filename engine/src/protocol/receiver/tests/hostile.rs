@@ -105,7 +105,6 @@ fn a_flood_of_confirmations_for_everything_is_bounded_work_and_changes_little() 
     assert_eq!(bench.said(), [Said::Data(101), Said::Data(102)]);
 }
 
-/// conformance 163
 #[test]
 fn parity_and_packets_for_others_have_no_effect() {
     let mut bench = joined(&plain(), 100);

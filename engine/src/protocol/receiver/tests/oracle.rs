@@ -77,7 +77,7 @@ impl World {
         self.sent.saturating_sub(self.kept)
     }
 
-    fn launch(&mut self, now: u64, packet: Vec<u8>) {
+    fn launch(&mut self, now: u64, packet: &[u8]) {
         if self.rng.chance(self.loss_percent, 100) {
             return;
         }
@@ -85,7 +85,7 @@ impl World {
         for _ in 0..copies {
             self.number += 1;
             let at = now + 20 * US + self.rng.up_to(self.jitter);
-            self.wire.insert((at, self.number), packet.clone());
+            self.wire.insert((at, self.number), packet.to_vec());
         }
     }
 
@@ -100,7 +100,7 @@ impl World {
         template
             .data(&mut packet[..front], data_type, Content::Original, sqn, trail, &options, len, sum(&payload))
             .expect("a data packet");
-        self.launch(now, packet);
+        self.launch(now, &packet);
     }
 
     fn spm(&mut self, now: u64, options: &SpmOptions) {
@@ -109,7 +109,7 @@ impl World {
         let mut packet = [0; 100];
         let session = build::Session { tsi: TSI, data_port: PORT };
         let len = build::spm(&mut packet, &session, &news, options).expect("an SPM");
-        self.launch(now, packet[..len].to_vec());
+        self.launch(now, &packet[..len]);
     }
 
     fn answer(&mut self, now: u64, asked: &Sent) {
@@ -127,7 +127,7 @@ impl World {
         let session = build::Session { tsi: TSI, data_port: PORT };
         let len =
             build::nak(&mut packet, NakType::Ncf, &session, false, &nak, &list, &NakOptions::NONE).expect("an NCF");
-        self.launch(now, packet[..len].to_vec());
+        self.launch(now, &packet[..len]);
         for sqn in sqns {
             let index = sqn.wrapping_sub(self.first) as usize;
             if index >= self.trail() {

@@ -46,7 +46,9 @@ fn two_packets_that_change_places_cause_no_nak() {
             bench.odata(sqn, 100);
             bench.pass(US);
         }
-        assert!(bench.naked().len() <= if profile == Profile::LowLatency { 200 } else { 0 }, "{profile:?}");
+        // One later packet is all that low-latency waits for: a back-off shorter than the swap asks.
+        let asked = bench.naked().len();
+        assert!(asked <= if profile == Profile::LowLatency { 50 } else { 0 }, "{profile:?}: {asked}");
         assert_eq!(bench.said(), (101..2101).map(Said::Data).collect::<Vec<_>>());
     }
 }

@@ -33,17 +33,26 @@ fn a_bad_value_is_refused_with_its_field_its_value_and_what_is_allowed() {
 
 #[test]
 fn contradictions_are_refused_whichever_field_they_hide_in() {
-    let unicast = IpAddr::from([10, 0, 0, 7]);
     for (field, change) in [
         ("group", (|config| config.group = IpAddr::from([10, 0, 0, 7])) as fn(&mut SourceConfig)),
         ("group", |config| config.group = IpAddr::from([0xff08, 0, 0, 0, 0, 0, 0, 1])),
         ("data_port", |config| config.data_port = 0),
         ("tpdu_max", |config| config.tpdu_max = Some(50)),
         ("apdu_max", |config| config.apdu_max = 0),
+        // One packet holds more: claims for one packet would not obey it.
+        ("apdu_max", |config| config.apdu_max = 1_451),
         ("window_time", |config| config.window_time = Duration::ZERO),
         ("advance_percent", |config| config.advance_percent = 0),
         ("advance_percent", |config| config.advance_percent = 51),
         ("hold_quiet", |config| config.hold_quiet = Duration::from_secs(2)),
+        // No hold would ever end by silence.
+        ("hold_quiet", |config| config.max_hold = ms(99)),
+        // Every repair would come when its data has left the window.
+        ("repair_delay", |config| {
+            *config = SourceConfig::profile(Profile::Wan, GROUP, 7500);
+            config.window_time = Duration::from_secs(10);
+            config.repair_delay = RepairDelay::Fixed(Duration::from_secs(9));
+        }),
         ("rate", |config| config.rate = Rate::OctetsPerSecond(0)),
         ("rate", |config| config.advance = Advance::Time),
         ("rate", |config| config.advance = Advance::Windows),
@@ -63,6 +72,11 @@ fn contradictions_are_refused_whichever_field_they_hide_in() {
         ("repair_share", |config| config.repair_share = 0),
         ("repair_share", |config| config.repair_share = 100),
         ("rdata_repeat", |config| config.rdata_repeat = Duration::from_secs(1)),
+        // It would have nowhere to go.
+        ("rdata_repeat", |config| {
+            config.rdata_repeat = us(19);
+            config.rdata_repeat_adaptive = true;
+        }),
         ("ihb_min", |config| config.ihb_min = Duration::from_secs(6)),
         ("ihb_min", |config| config.ihb_min = Duration::ZERO),
         ("ambient_spm", |config| config.ambient_spm = Duration::ZERO),
@@ -73,10 +87,11 @@ fn contradictions_are_refused_whichever_field_they_hide_in() {
             config.back_off = Some(BackOffTuning { min: ms(1), max: ms(2), start: ms(3), probes: 1 });
         }),
         ("dup_nak_max", |config| config.dup_nak_max = Some(1)),
+        // The count of NAKs ends there.
+        ("dup_nak_max", |config| config.dup_nak_max = Some(u16::MAX)),
     ] {
         assert_eq!(refused(change).0, field);
     }
-    assert!(!unicast.is_multicast());
     let config = SourceConfig::new(GROUP, 7500);
     let narrow = PathFacts { mtu: 300, ..PATH };
     assert_eq!(config.check(&narrow).expect_err("refused").field, "mtu");

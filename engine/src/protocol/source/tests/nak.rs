@@ -376,3 +376,72 @@ fn a_flood_of_confirmations_is_bounded_and_what_is_dropped_is_counted() {
     assert!(stats.ncfs_dropped > 0);
     assert_eq!(bench.rdata(), (1000..2000).collect::<Vec<_>>(), "the repairs are all made");
 }
+
+/// RFC 3208 §15.2.1, conformance 143
+#[test]
+fn only_the_first_duplicate_for_a_packet_doubles_the_back_off() {
+    let mut config = config(Profile::Wan);
+    config.advance = Advance::Application;
+    config.back_off = Some(BackOffTuning { min: ms(1), max: ms(2_000), start: ms(2), probes: 16 });
+    let mut bench = Bench::opened(&config);
+    bench.publish(5);
+    for _ in 0..200 {
+        bench.nak(&[1003]);
+        bench.run(ms(5));
+    }
+    let ncf = bench.sent.iter().rfind(|sent| sent.ncf().is_some()).expect("an NCF");
+    let interval = ncf.header.options.nak_bo_ivl(&ncf.bytes).expect("OPT_NAK_BO_IVL");
+    assert_eq!(interval.ivl_us, 4_000);
+}
+
+/// RFC 3208 §5.1.3, §5.2, conformance 35, 159
+#[test]
+fn a_flood_of_naks_that_fills_every_batch_with_confirmations_starves_neither_data_nor_spms() {
+    let mut config = config(Profile::Lan);
+    config.window_slots = 2048;
+    config.advance = Advance::Application;
+    config.ncf_repeat = Duration::ZERO;
+    config.ambient_spm = ms(5);
+    let mut bench = Bench::opened(&config);
+    bench.publish(1000);
+    bench.take();
+    let mut sqn = 0;
+    for _ in 0..200 {
+        let _ = bench.publisher.publish(b"x");
+        for _ in 0..64 {
+            sqn = (sqn + 1) % 1000;
+            bench.nak(&[1000 + sqn]);
+        }
+        bench.transmit();
+        bench.now = bench.now.plus(100_000);
+    }
+    assert!(bench.odata().len() >= 190, "{} packets of data", bench.odata().len());
+    assert!(bench.ncfs().len() >= 6_000, "{} NCFs", bench.ncfs().len());
+    assert!(!bench.spms().is_empty());
+}
+
+/// RFC 3208 §5.1.2, §5.1.3, conformance 33, 159
+#[test]
+fn a_flood_of_naks_does_not_take_the_whole_peak_rate_for_confirmations() {
+    let mut config = config(Profile::Lan);
+    config.window_slots = 2048;
+    config.advance = Advance::Application;
+    config.peak = Rate::OctetsPerSecond(1_000_000);
+    config.rate = Rate::OctetsPerSecond(1_000_000);
+    config.router_alert = false;
+    let mut bench = Bench::opened(&config);
+    for _ in 0..1000 {
+        bench.publisher.publish(&[7; 500]).expect("room");
+    }
+    bench.run(Duration::from_secs(1));
+    bench.take();
+    for n in 0..20_000 {
+        bench.nak(&[1000 + n % 1000]);
+        let _ = bench.publisher.publish(&[7; 500]);
+        bench.run(us(20));
+    }
+    let stats = bench.source.stats();
+    let odata: usize = bench.sent.iter().filter(|sent| sent.odata().is_some()).map(|sent| sent.bytes.len()).sum();
+    assert!(odata > 15_000, "{odata} octets of data in 0.4 s: not a share, but no starvation either");
+    assert!(bench.ncfs().len() > 400 && stats.ncfs_dropped > 0, "{stats:?}");
+}

@@ -221,3 +221,61 @@ fn late_joiners_are_offered_their_percentage_of_the_window_and_never_more_than_i
     bench.publish(20);
     assert_eq!(join(&mut bench), 1000 + 30 - 16);
 }
+
+/// conformance 43
+#[test]
+fn without_frames_the_spm_after_so_many_packets_is_waited_for_and_time_goes_on() {
+    let mut config = config(Profile::Windows);
+    config.window_slots = 1024;
+    config.burst = Burst::Packets(1_000);
+    let mut bench = Bench::opened(&config);
+    let hoard: Vec<Frame> = core::iter::from_fn(|| bench.pool.take()).collect();
+    for _ in 0..80 {
+        bench.publisher.publish(b"x").expect("room");
+    }
+    bench.run(ms(5));
+    assert_eq!(bench.odata().len(), 50);
+    bench.nak(&[1000]);
+    bench.run(ms(5));
+    for frame in hoard {
+        bench.pool.put(frame);
+    }
+    bench.run(ms(100));
+    let order: Vec<_> = bench.sent[49..53].iter().map(|sent| sent.header.packet_type().name()).collect();
+    assert_eq!(order, ["ODATA", "NCF", "SPM", "RDATA"]);
+    assert_eq!(bench.odata().len(), 80);
+}
+
+/// conformance 43
+#[test]
+fn the_ambient_distance_is_counted_from_the_last_spm_and_not_from_the_data_behind_it() {
+    let mut config = config(Profile::Windows);
+    config.rate = Rate::OctetsPerSecond(7_000);
+    config.window_time = Duration::from_secs(10);
+    let mut bench = Bench::opened(&config);
+    let from = bench.now;
+    for _ in 0..20 {
+        bench.run(ms(400));
+        bench.publish(1);
+    }
+    let at = times(&bench, from);
+    assert!(at.windows(2).all(|pair| pair[1] - pair[0] <= 500), "{at:?}");
+}
+
+/// RFC 3208 §3.5, conformance 71
+#[test]
+fn an_application_that_releases_each_packet_at_once_does_not_double_them_with_spms() {
+    let mut config = config(Profile::Lan);
+    config.advance = Advance::Application;
+    let mut bench = Bench::opened(&config);
+    for _ in 0..100 {
+        bench.publish(1);
+        bench.publisher.advance_trail(bench.publisher.next_sqn());
+        bench.run(us(100));
+    }
+    let spms = bench.spms().len();
+    assert!((1..=3).contains(&spms), "{spms} SPMs in 10 ms, IHB_MIN being 5 ms");
+    bench.run(ms(10));
+    let spm = *bench.spms().last().expect("an SPM");
+    assert_eq!((spm.trail, spm.lead), (Sqn::new(1100), Sqn::new(1099)));
+}

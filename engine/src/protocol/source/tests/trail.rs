@@ -232,3 +232,48 @@ fn the_window_is_never_longer_than_its_slots() {
     config.window_slots = 1 << 23;
     assert_eq!(config.check(&PATH).expect_err("too many").field, "window_slots");
 }
+
+/// RFC 3208 §16.2, conformance 64
+#[test]
+fn by_data_a_nak_never_moves_the_trail_of_a_source_that_needs_no_room() {
+    let mut config = config(Profile::Lan);
+    config.advance_percent = 25;
+    let mut bench = Bench::opened(&config);
+    bench.publish(50);
+    for n in 0..20 {
+        bench.nak(&[1000 + n % 3]);
+        bench.run(ms(250));
+    }
+    assert_eq!(trail(&bench), 1000, "without NAKs it would not have moved either");
+    assert_eq!(bench.source.stats().holds_broken, 0);
+    bench.publish(6);
+    bench.nak(&[1000]);
+    bench.run(ms(900));
+    assert_eq!(trail(&bench), 1000, "held from now on, not from the first NAK on");
+    bench.run(ms(200));
+    assert_eq!((trail(&bench), bench.source.stats().holds_broken), (1016, 1));
+}
+
+/// RFC 3208 §9.7.2, conformance 68
+#[test]
+fn by_data_a_claim_that_failed_before_the_close_takes_nothing_from_the_lingering_window() {
+    let mut bench = Bench::opened(&config(Profile::Lan));
+    bench.publish(40);
+    assert_eq!(bench.publisher.publish(&vec![1; 60 * 1400]), Err(ClaimError::Full));
+    bench.source.close(bench.now);
+    bench.run(ms(100));
+    assert_eq!(trail(&bench), 1000);
+}
+
+/// conformance 66
+#[test]
+fn what_the_application_releases_is_due_at_once() {
+    let mut config = config(Profile::Lan);
+    config.advance = Advance::Application;
+    let mut bench = Bench::opened(&config);
+    bench.publish(10);
+    bench.publisher.advance_trail(Sqn::new(1005));
+    assert_eq!(bench.source.deadline(), Some(bench.now));
+    bench.flush();
+    assert_eq!(trail(&bench), 1005);
+}

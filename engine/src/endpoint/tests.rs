@@ -1,0 +1,168 @@
+//! The endpoint's own part: who gets which packet, and whether every frame comes home.
+
+use super::*;
+use crate::frame::{Layout, Outgoing, To};
+use crate::link::memory::{Hub, MemoryLink};
+use crate::protocol::config::Profile;
+use crate::protocol::{Delivery, Event};
+use crate::wire::build::{self, NakOptions, NakType, Session};
+use crate::wire::{Gsi, Nak, Sqn};
+
+const GROUP: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(239, 192, 0, 1));
+
+fn address(host: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, host])
+}
+
+fn tsi(n: u8) -> Tsi {
+    Tsi::new(Gsi::new([n; 6]), 1000)
+}
+
+#[derive(Default)]
+struct Application {
+    payloads: Vec<(Tsi, Vec<u8>)>,
+    events: Vec<Event>,
+}
+
+impl Sink for Application {
+    fn deliver(&mut self, pool: &mut Pool, delivery: Delivery) {
+        self.payloads.push((delivery.tsi, pool.bytes(&delivery.frame).to_vec()));
+        pool.put(delivery.frame);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}
+
+fn endpoint(hub: &Hub, host: u8) -> Endpoint<MemoryLink> {
+    let pool = Pool::anonymous(Layout::standard(512)).expect("a small mapping");
+    Endpoint::new(hub.port(address(host)), pool, &EndpointConfig::default()).expect("the defaults")
+}
+
+fn source(data_port: u16) -> SourceConfig {
+    let mut config = SourceConfig::profile(Profile::LowLatency, GROUP, data_port);
+    config.window_slots = 64;
+    config
+}
+
+fn receiver(data_port: u16) -> ReceiverConfig {
+    ReceiverConfig::profile(Profile::LowLatency, GROUP, data_port)
+}
+
+/// Polls all in turn, 10 µs apart.
+fn go_on(now: &mut Time, turns: u32, worlds: &mut [(&mut Endpoint<MemoryLink>, &mut Application)]) {
+    for _ in 0..turns {
+        *now = now.plus(10_000);
+        for (endpoint, application) in &mut *worlds {
+            endpoint.poll(*now, *application).expect("memory never fails");
+        }
+    }
+}
+
+#[test]
+fn every_receiver_of_a_group_and_port_gets_every_packet_and_no_other_does() {
+    let hub = Hub::new(64);
+    let (mut sending, mut receiving) = (endpoint(&hub, 1), endpoint(&hub, 2));
+    let (_, mut one) = sending.add_source(&source(7), tsi(1), Time::ZERO, 1).expect("a source");
+    let (_, mut two) = sending.add_source(&source(8), tsi(2), Time::ZERO, 2).expect("another");
+    for data_port in [7, 7, 8] {
+        receiving.add_receiver(&receiver(data_port), 3).expect("a receiver");
+    }
+    let (mut nobody, mut application, mut now) = (Application::default(), Application::default(), Time::ZERO);
+    go_on(&mut now, 100, &mut [(&mut sending, &mut nobody), (&mut receiving, &mut application)]);
+    one.publish(b"seven").expect("room");
+    two.publish(b"eight").expect("room");
+    go_on(&mut now, 100, &mut [(&mut sending, &mut nobody), (&mut receiving, &mut application)]);
+    application.payloads.sort();
+    let seven = (tsi(1), b"seven".to_vec());
+    assert_eq!(application.payloads, [seven.clone(), seven, (tsi(2), b"eight".to_vec())]);
+    assert_eq!((receiving.stats().uncopied, receiving.stats().strangers), (0, 0));
+    drop((one, two));
+    for endpoint in [&mut sending, &mut receiving] {
+        endpoint.shut_down(&mut application);
+        let census = endpoint.pool().census();
+        assert_eq!((census.out, census.lent, census.slots), (0, 0, 0));
+    }
+}
+
+#[test]
+fn a_nak_finds_its_source_among_several_and_a_stranger_is_counted() {
+    let hub = Hub::new(64);
+    let mut sending = endpoint(&hub, 1);
+    let (one, mut publisher) = sending.add_source(&source(7), tsi(1), Time::ZERO, 1).expect("a source");
+    let (two, _quiet) = sending.add_source(&source(7), tsi(2), Time::ZERO, 2).expect("another");
+    let (mut nobody, mut now) = (Application::default(), Time::ZERO);
+    let sqn = publisher.publish(b"wanted").expect("room");
+    go_on(&mut now, 100, &mut [(&mut sending, &mut nobody)]);
+    let mut asking = hub.port(address(9));
+    let mut pool = Pool::anonymous(Layout::standard(4)).expect("a small mapping");
+    let mut batch = TxBatch::new(1);
+    let mut ask = |session: Tsi, sqn: Sqn| {
+        let mut frame = pool.take().expect("a frame");
+        frame.set_range(300, 200);
+        let session = Session { tsi: session, data_port: 7 };
+        let nak = Nak { sqn, source: address(1), group: GROUP };
+        let buffer = pool.bytes_mut(&mut frame);
+        let len =
+            build::nak(buffer, NakType::Nak, &session, false, &nak, &[], &NakOptions::default()).expect("it fits");
+        frame.set_range(300, len as u16);
+        batch.push(Outgoing { frame, to: To::Unicast(address(1)), router_alert: false });
+        asking.send(now, &mut pool, &mut batch).expect("memory never fails");
+    };
+    ask(tsi(1), sqn);
+    ask(tsi(3), sqn);
+    go_on(&mut now, 100, &mut [(&mut sending, &mut nobody)]);
+    assert_eq!(sending.source(one).expect("it is there").stats().rdata, 1);
+    assert_eq!(sending.source(two).expect("it is there").stats().naks, 0);
+    assert_eq!(sending.stats().strangers, 1);
+}
+
+#[test]
+fn a_session_can_run_once_only_and_its_frames_come_home_when_its_publisher_goes() {
+    let hub = Hub::new(64);
+    let mut sending = endpoint(&hub, 1);
+    let (id, mut publisher) = sending.add_source(&source(7), tsi(1), Time::ZERO, 1).expect("a source");
+    let Err(AddError::Config(error)) = sending.add_source(&source(7), tsi(1), Time::ZERO, 1) else {
+        panic!("the same TSI twice");
+    };
+    assert_eq!(error.field, "tsi");
+    publisher.publish(b"never read").expect("room");
+    sending.remove_source(id);
+    assert!(sending.is_retiring() && sending.source(id).is_none());
+    drop(publisher);
+    let (mut nobody, mut now) = (Application::default(), Time::ZERO);
+    go_on(&mut now, 1, &mut [(&mut sending, &mut nobody)]);
+    assert!(!sending.is_retiring());
+    assert_eq!(sending.pool().census().slots, 0);
+    assert_eq!(sending.deadline(), None);
+}
+
+#[test]
+fn what_breaks_a_rule_of_the_wire_is_counted_and_its_frame_goes_back() {
+    let hub = Hub::new(64);
+    let (mut receiving, mut broken) = (endpoint(&hub, 2), hub.port(address(9)));
+    receiving.add_receiver(&receiver(7), 3).expect("a receiver");
+    let mut pool = Pool::anonymous(Layout::standard(4)).expect("a small mapping");
+    let mut batch = TxBatch::new(1);
+    for len in [0, 3, 40] {
+        let mut frame = pool.take().expect("a frame");
+        frame.set_range(300, len);
+        pool.bytes_mut(&mut frame).fill(0xff);
+        batch.push(Outgoing { frame, to: To::Group(GROUP), router_alert: false });
+        broken.send(Time::ZERO, &mut pool, &mut batch).expect("memory never fails");
+    }
+    let (mut application, mut now) = (Application::default(), Time::ZERO);
+    go_on(&mut now, 1, &mut [(&mut receiving, &mut application)]);
+    assert_eq!((receiving.stats().received, receiving.stats().rejects.total()), (3, 3));
+    assert_eq!(receiving.pool().census().out, 0);
+    assert!(application.events.is_empty());
+}
+
+#[test]
+fn batches_of_no_packets_are_refused() {
+    let pool = Pool::anonymous(Layout::standard(4)).expect("a small mapping");
+    let config = EndpointConfig { receive_batch: 0, ..EndpointConfig::default() };
+    let error = Endpoint::new(Hub::new(4).port(address(1)), pool, &config).err().expect("refused");
+    assert_eq!(error.field, "receive_batch");
+}
