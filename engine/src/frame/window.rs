@@ -596,9 +596,8 @@ impl Reader {
             let Some(frame) = (unsafe { lender.lend(slot, start, octets) }) else { return position };
             // SAFETY: `check` proved that the position is the reader's. The packet lies in its chunk, because the longest would. The
             // token was minted just now, and nobody can use it while `each` has the packet: the pool is borrowed here.
-            let packet = unsafe {
-                core::slice::from_raw_parts_mut(chunks.octet(slot, u32::from(start)), usize::from(octets))
-            };
+            let packet =
+                unsafe { core::slice::from_raw_parts_mut(chunks.octet(slot, u32::from(start)), usize::from(octets)) };
             each(position, len, packet, frame);
         }
         positions.end

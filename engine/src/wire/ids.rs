@@ -138,6 +138,20 @@ mod tests {
     }
 
     #[test]
+    fn two_tsis_have_one_key_only_if_they_are_one() {
+        let tsi = Tsi::new(Gsi::new([1, 2, 3, 4, 5, 6]), 0x0708);
+        for octet in 0..6 {
+            let mut octets = tsi.gsi.octets();
+            octets[octet] ^= 0x80;
+            assert_ne!(Tsi::new(Gsi::new(octets), tsi.port).key(), tsi.key());
+        }
+        for bit in 0..16 {
+            assert_ne!(Tsi::new(tsi.gsi, tsi.port ^ 1 << bit).key(), tsi.key());
+        }
+        assert_eq!(Tsi::new(tsi.gsi, tsi.port).key(), tsi.key());
+    }
+
+    #[test]
     fn a_tsi_survives_the_way_through_text() {
         let tsi = Tsi::new(Gsi::new([0x52, 0xaa, 0xa6, 0xae, 0xcb, 0x1a]), 12345);
         assert_eq!(tsi.to_string(), "52aaa6aecb1a.12345");

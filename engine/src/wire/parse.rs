@@ -45,7 +45,7 @@ impl Default for Limits {
 #[allow(clippy::trivially_copy_pass_by_ref)] // limits belong to the caller's configuration and grow with it
 pub fn parse(packet: &[u8], limits: &Limits) -> Result<Header, Reject> {
     match parse_plain(packet) {
-        Some(plain) => plain.map(|plain| plain.header()),
+        Some(plain) => plain.map(PlainData::header),
         None => parse_general(packet, *limits),
     }
 }

@@ -1,7 +1,7 @@
 //! Known packets, broken at random: never a panic, and never a packet dropped without its counter.
 
 use super::model::Packet;
-use super::wire::RejectCounters;
+use super::wire::{Kind, PlainData, RejectCounters, parse_plain};
 use super::*;
 
 /// Marsaglia's xorshift: any 64 bits but zero are a seed.
@@ -88,6 +88,14 @@ fn mutated_packets_are_read_or_counted_and_never_panic() {
             Err(reject) => counters.count(reject),
             Ok(header) => {
                 read_well += 1;
+                // The words of a plain header say what the header says, whether they were loaded or made from it.
+                let loaded = parse_plain(&packet).and_then(Result::ok);
+                assert_eq!(loaded.map(PlainData::header), header.plain().map(|_| header), "{packet:02x?}");
+                if let Some(plain) = header.plain() {
+                    assert_eq!(plain.header(), header);
+                    assert!(plain.is_of(header.tsi.key()));
+                    assert_eq!(plain.is_new(), matches!(header.kind, Kind::Odata(_)) && !header.flags.is_parity());
+                }
                 // What came through means the same when it is said in our own words.
                 let said = Packet::read(&header, &packet);
                 if let Ok(again) = said.build() {
