@@ -294,7 +294,8 @@ impl Writer {
         // SAFETY: `start + max` lies in the chunk, and `len` is not more than `max`. `reserve` proved that the position is the
         // writer's; `&mut self` makes this the only reference to it, for as long as the claim lives.
         let bytes = unsafe { core::slice::from_raw_parts_mut(self.shared.octet(self.head, start), len) };
-        Ok(Claim { writer: self, bytes })
+        let Self { shared, head, next, later, .. } = self;
+        Ok(Claim { shape: shared.shape(*head), released: &shared.head, head, next, later: *later, bytes })
     }
 
     /// Claims the run of slots that an APDU of `len` octets needs, so that its fragments are contiguous. An APDU that fits one
@@ -342,17 +343,24 @@ impl Writer {
 /// A slot that is being written. Derefs to its payload; dropped without [`Claim::commit`] it leaves no trace.
 #[must_use = "a claim that is not committed is abandoned"]
 pub struct Claim<'w> {
-    writer: &'w mut Writer,
+    shape: &'w Shape,
     bytes: &'w mut [u8],
+    // The writer, as far as a commit touches it.
+    released: &'w AtomicU64,
+    head: &'w mut u64,
+    next: &'w mut Plain,
+    later: Plain,
 }
 
 impl Claim<'_> {
     /// Hands the message to the worker: one release store. Returns its position.
     #[inline]
     pub fn commit(self) -> u64 {
-        let position = self.writer.head;
-        self.writer.shared.shape(position).store_plain(self.writer.next.start, self.bytes.len() as u16);
-        self.writer.release(position + 1);
+        let position = *self.head;
+        self.shape.store_plain(self.next.start, self.bytes.len() as u16);
+        *self.next = self.later;
+        *self.head = position + 1;
+        self.released.store(position + 1, Ordering::Release);
         position
     }
 
