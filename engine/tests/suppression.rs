@@ -73,6 +73,7 @@ fn shared_losses(seed: u64, profile: Profile, receivers: usize, one_way_us: u64,
         sources: vec![source],
         receivers: vec![receiver; receivers],
         octet_ps: 0,
+        completion_ns: 0,
         faults_end: true,
         roomy: true,
     };

@@ -8,9 +8,9 @@ use core::net::IpAddr;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::frame::{Incoming, PathFacts, Pool, RxBatch, To, TxBatch};
+use crate::frame::{Frame, Incoming, PathFacts, Pool, RxBatch, To, TxBatch};
 use crate::link::{Link, LinkError};
-use crate::time::Time;
+use crate::time::{Time, earliest};
 
 /// A packet on its way, and how many ports it has still to reach.
 struct Flying {
@@ -38,6 +38,16 @@ pub struct PortConfig {
     pub octet_ps: u64,
     /// Packets that wait to be received at the most.
     pub queue: usize,
+    /// How long a frame stays in flight behind its packet: a driver gives it back later than it sends it.
+    pub completion_ns: u64,
+}
+
+/// A frame that its driver has not given back.
+struct InFlight {
+    frame: Frame,
+    until: Time,
+    /// What it held when it was sent.
+    digest: u64,
 }
 
 struct Port {
@@ -49,6 +59,8 @@ struct Port {
     wake: Time,
     open: bool,
     overruns: u64,
+    /// Frames whose octets changed while they were in flight.
+    touched: u64,
 }
 
 struct Group {
@@ -83,9 +95,10 @@ impl Net {
             wake: Time::ZERO,
             open: true,
             overruns: 0,
+            touched: 0,
         });
         let port = inner.ports.len() as u32 - 1;
-        SimLink { net: net.clone(), port, address: config.address }
+        SimLink { net: net.clone(), port, config, in_flight: VecDeque::new() }
     }
 
     /// Says when the owner of a port looks at it again.
@@ -101,6 +114,11 @@ impl Net {
     /// Packets lost in the full queue of a port.
     pub fn overruns(&self, port: u32) -> u64 {
         self.ports[port as usize].overruns
+    }
+
+    /// Frames of a port whose octets were changed by somebody while they were in flight.
+    pub fn touched(&self, port: u32) -> u64 {
+        self.ports[port as usize].touched
     }
 
     fn fly(&mut self, octets: &[u8]) -> u32 {
@@ -122,7 +140,8 @@ impl Net {
         }
     }
 
-    fn send(&mut self, now: Time, from: u32, octets: &[u8], to: To) {
+    /// Returns when the last octet has left.
+    fn send(&mut self, now: Time, from: u32, octets: &[u8], to: To) -> Time {
         let sender = &mut self.ports[from as usize];
         let left = sender.busy_until.max(now).plus(octets.len() as u64 * sender.config.octet_ps / 1000);
         sender.busy_until = left;
@@ -149,6 +168,7 @@ impl Net {
             }
         }
         self.land(packet);
+        left
     }
 
     fn bring(&mut self, middle: Time, port: u32, packet: u32, from: u32, to: IpAddr) {
@@ -187,10 +207,22 @@ impl Net {
 pub struct SimLink {
     net: Rc<RefCell<Net>>,
     port: u32,
-    address: IpAddr,
+    config: PortConfig,
+    in_flight: VecDeque<InFlight>,
 }
 
 impl SimLink {
+    /// Gives back what was sent long enough ago, and makes sure that nobody touched it meanwhile.
+    fn complete(&mut self, now: Time, pool: &mut Pool) {
+        while self.in_flight.front().is_some_and(|sent| sent.until <= now)
+            && let Some(sent) = self.in_flight.pop_front()
+        {
+            let untouched = digest(pool.bytes(&sent.frame)) == sent.digest;
+            self.net.borrow_mut().ports[self.port as usize].touched += u64::from(!untouched);
+            pool.put(sent.frame);
+        }
+    }
+
     /// Number of the port.
     pub fn port(&self) -> u32 {
         self.port
@@ -199,8 +231,8 @@ impl SimLink {
 
 impl Link for SimLink {
     fn path(&self) -> PathFacts {
-        let (ip_header, alert) = if self.address.is_ipv4() { (20, 4) } else { (40, 0) };
-        PathFacts { nla: self.address, mtu: 1500, front: 14 + ip_header, alert, ip_header }
+        let (ip_header, alert) = if self.config.address.is_ipv4() { (20, 4) } else { (40, 0) };
+        PathFacts { nla: self.config.address, mtu: 1500, front: 14 + ip_header, alert, ip_header }
     }
 
     fn join(&mut self, group: IpAddr) -> Result<(), LinkError> {
@@ -224,6 +256,7 @@ impl Link for SimLink {
     }
 
     fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
+        self.complete(now, pool);
         let mut net = self.net.borrow_mut();
         let start = pool.layout().start;
         let before = into.len();
@@ -248,20 +281,36 @@ impl Link for SimLink {
         let mut net = self.net.borrow_mut();
         let mut sent = 0;
         while let Some(out) = from.pop() {
-            net.send(now, self.port, pool.bytes(&out.frame), out.to);
-            pool.put(out.frame);
+            let octets = pool.bytes(&out.frame);
+            let left = net.send(now, self.port, octets, out.to);
+            if self.config.completion_ns == 0 {
+                pool.put(out.frame);
+            } else {
+                let until = left.plus(self.config.completion_ns);
+                self.in_flight.push_back(InFlight { digest: digest(octets), until, frame: out.frame });
+            }
             sent += 1;
         }
         Ok(sent)
     }
 
     fn deadline(&self) -> Option<Time> {
-        self.net.borrow().ports[self.port as usize].arrivals.front().map(|arrival| arrival.at)
+        let arrival = self.net.borrow().ports[self.port as usize].arrivals.front().map(|arrival| arrival.at);
+        earliest(arrival, self.in_flight.front().map(|sent| sent.until))
     }
 
-    fn shut_down(&mut self, _pool: &mut Pool) {
+    fn shut_down(&mut self, pool: &mut Pool) {
+        self.complete(Time::from_nanos(u64::MAX), pool);
         self.net.borrow_mut().close(self.port);
     }
+}
+
+/// FNV-1a over eight octets at a time: tells a touched frame from an untouched one, no more.
+fn digest(octets: &[u8]) -> u64 {
+    let (words, rest) = octets.as_chunks::<8>();
+    let words = words.iter().map(|word| u64::from_le_bytes(*word));
+    let all = words.chain(rest.iter().map(|&octet| u64::from(octet)));
+    all.fold(0xcbf2_9ce4_8422_2325, |sum, word| (sum ^ word).wrapping_mul(0x100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -278,6 +327,7 @@ mod tests {
             in_ns: 10,
             octet_ps,
             queue: 3,
+            completion_ns: 0,
         };
         let mut slow = Net::plug(&net, port(1, 1000, 1000));
         let mut quick = Net::plug(&net, port(2, 5, 0));
@@ -314,5 +364,26 @@ mod tests {
         }
         assert_eq!(got, [(15, 3), (1110, 1), (1210, 2)]);
         assert_eq!(pool.census().out, 0);
+    }
+
+    #[test]
+    fn a_frame_that_changes_in_flight_is_noticed_when_it_comes_back() {
+        let net = Net::new();
+        let [address, nobody] = [1, 2].map(|n| IpAddr::from([10, 0, 0, n]));
+        let config = PortConfig { address, out_ns: 0, in_ns: 0, octet_ps: 0, queue: 1, completion_ns: 50 };
+        let mut link = Net::plug(&net, config);
+        let mut pool = Pool::anonymous(Layout::standard(2)).expect("a small mapping");
+        let mut batch = TxBatch::new(2);
+        for octet in [1, 2] {
+            let mut frame = pool.take().expect("a frame");
+            frame.set_range(300, 10);
+            pool.bytes_mut(&mut frame).fill(octet);
+            batch.push(Outgoing { frame, to: To::Unicast(nobody), router_alert: false });
+        }
+        link.send(Time::ZERO, &mut pool, &mut batch).expect("never fails");
+        assert_eq!((link.deadline(), pool.census().out), (Some(Time::from_nanos(50)), 2));
+        pool.bytes_mut(&mut link.in_flight[1].frame)[9] = 3;
+        link.shut_down(&mut pool);
+        assert_eq!((net.borrow().touched(0), pool.census().out), (1, 0));
     }
 }

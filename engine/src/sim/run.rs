@@ -195,6 +195,7 @@ impl World {
             in_ns: plan.way_ns.1,
             octet_ps: self.scenario.octet_ps,
             queue: 1 << 20,
+            completion_ns: self.scenario.completion_ns,
         };
         let witness = Witness::new(self.nodes.len() as u32, None, self.ledgers.clone(), self.watch.clone(), 0);
         let node = self.add_node(port, &plan.faults, plan.config.window_slots + SPARE_FRAMES, witness);
@@ -233,6 +234,7 @@ impl World {
             in_ns: plan.way_ns.1,
             octet_ps: self.scenario.octet_ps,
             queue: plan.queue,
+            completion_ns: self.scenario.completion_ns,
         };
         let witness =
             Witness::new(number, Some(plan.config.order), self.ledgers.clone(), self.watch.clone(), plan.leases);
@@ -471,6 +473,12 @@ impl World {
                 self.close_node(n, endpoint);
             }
         }
+        for n in 0..self.nodes.len() {
+            let touched = self.net.borrow().touched(n as u32);
+            if touched > 0 {
+                self.blame(format!("node {n}: {touched} frames were touched in flight"));
+            }
+        }
         let sum = |count: fn(&Witness) -> u64| self.nodes.iter().map(|node| count(&node.witness)).sum();
         let watch = self.watch.borrow();
         let overruns: u64 = (0..self.nodes.len()).map(|n| self.net.borrow().overruns(n as u32)).sum();
@@ -524,7 +532,12 @@ impl World {
                     Ending::Silence => end == End::Expired,
                 };
                 // A source that stops short may cut a message in the middle; what came of it is reported as lost.
-                let cut = if speaker.plan.ending == Ending::Fin { 0 } else { view.cut_short };
+                let cut = match speaker.plan.ending {
+                    Ending::Fin => 0,
+                    // What overran the queue of a port can be repaired only as long as its source lives.
+                    Ending::Silence if self.net.borrow().overruns(n as u32) > 0 => u64::MAX,
+                    _ => view.cut_short,
+                };
                 if whole && (!all_right || view.first != 0 || view.lost > cut) {
                     faults.push(format!(
                         "node {n}: session {} on a clean network ended {end:?} instead of {:?}, joined at {}, {} lost",

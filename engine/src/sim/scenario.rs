@@ -107,6 +107,8 @@ pub struct Scenario {
     pub receivers: Vec<ReceiverPlan>,
     /// Serialisation time of an octet.
     pub octet_ps: u64,
+    /// How long frames stay in flight behind their packets.
+    pub completion_ns: u64,
     /// Whether every fault ends before the sessions do.
     pub faults_end: bool,
     /// Whether every window holds its whole session.
@@ -250,8 +252,18 @@ impl Scenario {
         let roomy = rng.chance(1, 2);
         let until_ns = scale.session_ns / 4 + rng.below(scale.session_ns * 3 / 4);
         let octet_ps = if rng.chance(1, 3) { 800 } else { 0 };
-        let mut scenario =
-            Self { seed, profile, group, sources: Vec::new(), receivers: Vec::new(), octet_ps, faults_end, roomy };
+        let completion_ns = if rng.chance(1, 2) { rng.up_to(2_000_000) } else { 0 };
+        let mut scenario = Self {
+            seed,
+            profile,
+            group,
+            sources: Vec::new(),
+            receivers: Vec::new(),
+            octet_ps,
+            completion_ns,
+            faults_end,
+            roomy,
+        };
         let faults = |rng: &mut Rng, receive: bool, send: bool| {
             let mut plan = FaultPlan { seed: rng.next_u64(), hold: 256, ..FaultPlan::default() };
             if receive {
@@ -410,13 +422,14 @@ impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed {}: {:?}, {} sources, {} receivers, group {}, {} ps/octet, faults {}, {}",
+            "seed {}: {:?}, {} sources, {} receivers, group {}, {} ps/octet, {} ns in flight, faults {}, {}",
             self.seed,
             self.profile,
             self.sources.len(),
             self.receivers.len(),
             self.group,
             self.octet_ps,
+            self.completion_ns,
             if self.faults_end { "end" } else { "do not end" },
             if self.roomy { "roomy windows" } else { "tight windows" },
         )?;
