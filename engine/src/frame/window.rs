@@ -725,6 +725,28 @@ mod tests {
     }
 
     #[test]
+    fn the_trail_goes_round_the_end_of_the_ring_and_stops_at_a_slot_in_flight_on_either_side() {
+        for stop in 3..7 {
+            let (mut pool, mut writer, mut reader) = make(4);
+            for n in 0..3 {
+                publish(&mut writer, &[n]).expect("room");
+            }
+            reader.refresh();
+            assert_eq!(reader.advance(&pool, 3), 3);
+            for n in 3..7 {
+                publish(&mut writer, &[n]).expect("room");
+            }
+            assert_eq!(reader.refresh(), 7);
+            let frame = reader.lend(&mut pool, stop, 0).expect("at rest");
+            assert_eq!(reader.advance(&pool, 7), stop);
+            assert_eq!(reader.advance(&pool, 7), stop, "and stays there");
+            pool.put(frame);
+            assert_eq!(reader.advance(&pool, 6), 6.max(stop), "no further than asked");
+            assert_eq!(reader.advance(&pool, 9), 7, "nor than the head");
+        }
+    }
+
+    #[test]
     fn many_slots_are_filled_and_lent_in_one_call_up_to_a_refusal_a_fragment_or_one_in_flight() {
         let (mut pool, mut writer, mut reader) = make(16);
         for n in 0..6 {
