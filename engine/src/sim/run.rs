@@ -324,11 +324,22 @@ impl World {
         }
     }
 
+    /// Whether a source confirmed all that it was asked for.
+    fn check_speaker(&mut self, n: usize, until: Time) {
+        let speaker = &self.speakers[n];
+        let (Some(node), Some(id)) = (speaker.node, speaker.id) else { return };
+        let mut watch = self.watch.borrow_mut();
+        watch.check_confirmations(until);
+        if let Some(source) = self.nodes[node].endpoint.as_ref().and_then(|endpoint| endpoint.source(id)) {
+            watch.check_dropped(speaker.tsi, source.stats().ncfs_dropped);
+        }
+    }
+
     /// Ends the machine of a source.
     fn bury(&mut self, n: usize, node: usize) {
         self.speakers[n].publisher = None;
         self.speakers[n].over.get_or_insert(self.now);
-        self.watch.borrow_mut().check_confirmations(self.now);
+        self.check_speaker(n, self.now);
         self.watch.borrow_mut().retires(self.speakers[n].tsi);
         if let Some(endpoint) = self.nodes[node].endpoint.take() {
             self.close_node(node, endpoint);
@@ -457,7 +468,9 @@ impl World {
     }
 
     fn conclude(mut self) -> Outcome {
-        self.watch.borrow_mut().check_confirmations(self.now.plus(1_000_000_000));
+        for n in 0..self.speakers.len() {
+            self.check_speaker(n, self.now.plus(1_000_000_000));
+        }
         let wire_fault = self.watch.borrow().fault().map(str::to_owned);
         if let Some(fault) = wire_fault {
             self.blame(fault);

@@ -77,6 +77,8 @@ struct SourceWatch {
     asked: Vec<bool>,
     /// NAKs that must be confirmed, oldest first.
     unconfirmed: std::collections::VecDeque<(Time, i64)>,
+    /// How many NAKs were not confirmed, and the first of them.
+    unanswered: (u64, Option<(Time, i64)>),
     /// Not confirmed, and excused if the trail turns out to have passed them by then.
     doubtful: Vec<i64>,
     fin: bool,
@@ -159,6 +161,7 @@ impl WireWatch {
             confirmed: Vec::new(),
             asked: Vec::new(),
             unconfirmed: std::collections::VecDeque::new(),
+            unanswered: (0, None),
             doubtful: Vec::new(),
             fin: false,
             rst: false,
@@ -294,7 +297,6 @@ impl WireWatch {
     pub fn check_confirmations(&mut self, now: Time) {
         // RFC 3208 §5.2: at once. A batch ahead of it is all that may delay it.
         const AT_ONCE_NS: u64 = 1_000_000;
-        let mut late = None;
         for source in &mut self.sources {
             while let Some(&(at, position)) = source.unconfirmed.front() {
                 if now.since(at) <= AT_ONCE_NS {
@@ -308,12 +310,22 @@ impl WireWatch {
                 if source.facts.confirms_window_only {
                     source.doubtful.push(position);
                 } else {
-                    late = Some((at, source.facts.node, position));
+                    source.unanswered.0 += 1;
+                    source.unanswered.1.get_or_insert((at, position));
                 }
             }
         }
-        if let Some((at, node, position)) = late {
-            self.blame(at, node, format_args!("a NAK for position {position} was not confirmed"), &[]);
+    }
+
+    /// Holds what was not confirmed against what the source says that it dropped, in a flood.
+    pub fn check_dropped(&mut self, tsi: Tsi, dropped: u64) {
+        let Some(source) = self.sources.iter().find(|source| source.facts.tsi == tsi) else { return };
+        if let (count, Some((at, position))) = source.unanswered
+            && count > dropped
+        {
+            let what =
+                format!("{count} NAKs were not confirmed, {dropped} of them knowingly; one for position {position}");
+            self.blame(at, source.facts.node, what, &[]);
         }
     }
 }
