@@ -1,5 +1,5 @@
 //! The wire watch: sees every packet that any endpoint sends, and every request that really reaches a source, and knows what may
-//! come when. It shares no code with the state machines it watches but the parser, whose octets [`form`](super::form) checks again.
+//! come when. It shares no code with the state machines it watches but the parser, whose octets `form` checks again.
 
 use core::cell::RefCell;
 use core::net::IpAddr;
