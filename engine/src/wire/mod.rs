@@ -21,6 +21,7 @@ mod ids;
 mod md5;
 pub mod net;
 mod options;
+mod opx;
 mod parse;
 mod reject;
 mod rules;
@@ -32,6 +33,7 @@ pub use options::{
     Cr, CrRequest, EncodedFragment, Fragment, MAX_NAK_LIST, NakBoIvl, NakBoRng, NakList, OptionSet, ParityPrm,
     PgmccData, PgmccFeedback, Rst,
 };
+pub use opx::{Unknown, treat_unknown_options};
 pub use parse::{Limits, PlainData, parse, parse_plain};
 pub use reject::{Reject, RejectCounters};
 pub use sqn::Sqn;

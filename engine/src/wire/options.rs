@@ -24,6 +24,8 @@ pub(super) const OPTION_HEADER_LEN: usize = 4;
 
 /// `OPT_END`: the bit in the type octet that marks the last option.
 pub(super) const END: u8 = 0x80;
+/// `OPT_INVALID`: what a network element writes over the type of an option it does not know, if it is asked to.
+pub(super) const INVALID: u8 = 0x7F;
 
 /// `OP_ENCODED`: the bit in the third octet that marks an encoded option of a parity packet.
 pub(super) const ENCODED: u8 = 0x04;
@@ -123,6 +125,11 @@ impl OptionSet {
 
     pub(super) const fn new(start: u16, end: u16, present: u32) -> Self {
         Self { start, end, present }
+    }
+
+    /// Where the options begin, `OPT_LENGTH` passed over, and where they end.
+    pub(super) const fn range(self) -> (usize, usize) {
+        (self.start as usize, self.end as usize)
     }
 
     /// True when no option of the packet means anything in it.

@@ -3,7 +3,9 @@
 use super::golden::*;
 use super::model::{Body, Packet};
 use super::wire::build::{BuildError, Content, DataOptions, DataTemplate, DataType, NakOptions, NakType, SpmOptions};
-use super::wire::{EncodedFragment, Flags, Fragment, Kind, Nak, ParityPrm, Rst, Spm, build};
+use super::wire::{
+    EncodedFragment, Flags, Fragment, Kind, Nak, ParityPrm, Rst, Spm, Unknown, build, treat_unknown_options,
+};
 use super::*;
 
 fn with(packet: &[u8], changes: &[(usize, u8)]) -> Vec<u8> {
@@ -82,6 +84,42 @@ fn unknown_options_are_skipped_whatever_their_reserved_bits_say() {
             }
         }
     }
+}
+
+/// RFC 3208 §9, conformance 26
+#[test]
+fn a_network_element_ignores_invalidates_or_discards_as_opx_says() {
+    let treat = |packet: &mut [u8]| {
+        let header = read(packet).expect("skipped");
+        treat_unknown_options(packet, &header)
+    };
+    for (packet, at) in [(V9, 36), (V3, 24), (V6, 36)] {
+        for code in [0x06, 0x14, 0x20, 0x7E] {
+            for len in [4_u8, 7] {
+                let option = |opx| [&[code, len, opx, 0][..], &[9; 3][..usize::from(len) - 4]].concat();
+                for (opx, expected) in [(0, Unknown::Forward { invalidated: 0 }), (2, Unknown::Discard)] {
+                    let mut given = inserted(packet, at, &option(opx));
+                    let before = given.clone();
+                    assert_eq!((treat(&mut given), &given), (expected, &before));
+                }
+                // Two of them, so that the second stands at an odd place behind the option of seven octets.
+                let mut given = inserted(&inserted(packet, at, &option(1)), at, &option(1));
+                let mut wanted = given.clone();
+                assert_eq!(treat(&mut given), Unknown::Forward { invalidated: 2 });
+                wanted[at + 4] = 0x7F;
+                wanted[at + 4 + usize::from(len)] = 0x7F;
+                repair(&mut wanted);
+                assert_eq!(given, wanted);
+            }
+        }
+        let mut given = packet.to_vec();
+        assert_eq!((treat(&mut given), &given[..]), (Unknown::Forward { invalidated: 0 }, packet));
+    }
+    // The last option keeps its OPT_END, and a packet without a checksum stays without.
+    let mut given = with(V9, &[(48, 0x80 | 0x20), (50, 1)]);
+    given[6..8].fill(0);
+    assert_eq!(treat(&mut given), Unknown::Forward { invalidated: 1 });
+    assert_eq!((given[48], &given[6..8]), (0xFF, &[0, 0][..]));
 }
 
 /// RFC 3208 §9, conformance 163
