@@ -111,7 +111,7 @@ impl World {
     /// The world of a scenario, at time zero.
     pub fn new(scenario: Scenario) -> Self {
         let ledgers = Rc::new(RefCell::new(Ledgers::default()));
-        let watch = Rc::new(RefCell::new(WireWatch::new(ledgers.clone())));
+        let watch = Rc::new(RefCell::new(WireWatch::new(ledgers.clone(), scenario.completion_ns)));
         let mut world = Self {
             net: Net::new(),
             watch,

@@ -127,6 +127,7 @@ impl WireCounts {
 /// Sees everything. One per simulated world.
 pub struct WireWatch {
     ledgers: Rc<RefCell<Ledgers>>,
+    completion_ns: u64,
     sources: Vec<SourceWatch>,
     limits: Limits,
     /// The first thing that was wrong.
@@ -138,9 +139,12 @@ pub struct WireWatch {
 
 impl WireWatch {
     /// A watch over sessions that write these ledgers.
-    pub fn new(ledgers: Rc<RefCell<Ledgers>>) -> Self {
+    ///
+    /// Links keep sent frames for `completion_ns`.
+    pub fn new(ledgers: Rc<RefCell<Ledgers>>, completion_ns: u64) -> Self {
         Self {
             ledgers,
+            completion_ns,
             sources: Vec::new(),
             limits: Limits { max_apdu: u32::MAX, max_fragments: u32::MAX },
             fault: None,
@@ -295,11 +299,11 @@ impl WireWatch {
 
     /// Whether every request was confirmed; called now and then, and at the end.
     pub fn check_confirmations(&mut self, now: Time) {
-        // RFC 3208 §5.2: at once. A batch ahead of it is all that may delay it.
-        const AT_ONCE_NS: u64 = 1_000_000;
+        // RFC 3208 §5.2: at once. A batch ahead of it is all that may delay it, or a pool whose last frame has to come back first.
+        let at_once_ns = 1_000_000 + 4 * self.completion_ns;
         for source in &mut self.sources {
             while let Some(&(at, position)) = source.unconfirmed.front() {
-                if now.since(at) <= AT_ONCE_NS {
+                if now.since(at) <= at_once_ns {
                     break;
                 }
                 source.unconfirmed.pop_front();
