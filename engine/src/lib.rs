@@ -1,4 +1,61 @@
 //! pgmx: a kernel-bypass engine for PGM, the reliable multicast of RFC 3208.
+//!
+//! One publisher, any number of subscribers; a lost packet is repaired, or its loss is reported. An [`endpoint::Endpoint`] is the whole
+//! engine for one thread: a [`link`] to the network, [`protocol::source`]s that send and [`protocol::receiver`]s that listen, driven by
+//! `poll(now)`. Below it everything is deterministic: time and packets come in as arguments.
+//!
+//! ```
+//! use pgmx::endpoint::{Endpoint, EndpointConfig};
+//! use pgmx::frame::{Layout, Pool};
+//! use pgmx::link::memory::Hub;
+//! use pgmx::protocol::config::Profile;
+//! use pgmx::protocol::receiver::ReceiverConfig;
+//! use pgmx::protocol::source::SourceConfig;
+//! use pgmx::protocol::{Delivery, Event, Sink};
+//! use pgmx::time::Time;
+//! use pgmx::wire::{Gsi, Tsi};
+//!
+//! /// What the application does with what it hears.
+//! #[derive(Default)]
+//! struct Heard(Vec<Vec<u8>>);
+//!
+//! impl Sink for Heard {
+//!     fn deliver(&mut self, pool: &mut Pool, delivery: Delivery) {
+//!         self.0.push(pool.bytes(&delivery.frame).to_vec());
+//!         pool.put(delivery.frame);
+//!     }
+//!     fn event(&mut self, _: Event) {}
+//! }
+//!
+//! let hub = Hub::new(256);
+//! let endpoint = |host: u8| {
+//!     let pool = Pool::anonymous(Layout::standard(2048))?;
+//!     Ok::<_, Box<dyn std::error::Error>>(Endpoint::new(hub.port([10, 0, 0, host].into()), pool, &EndpointConfig::default())?)
+//! };
+//! let (mut sending, mut receiving) = (endpoint(1)?, endpoint(2)?);
+//!
+//! let group = [239, 192, 0, 1].into();
+//! let mut config = SourceConfig::profile(Profile::LowLatency, group, 7500);
+//! config.window_slots = 1024;
+//! let tsi = Tsi::new(Gsi::from_host_name("pgm.example.com"), 12345);
+//! let (_, mut publisher) = sending.add_source(&config, tsi, Time::ZERO, 1)?;
+//! receiving.add_receiver(&ReceiverConfig::profile(Profile::LowLatency, group, 7500), 2)?;
+//!
+//! publisher.publish(b"hello")?;
+//! let mut heard = Heard::default();
+//! for step in 1..100 {
+//!     let now = Time::from_nanos(step * 10_000);
+//!     sending.poll(now, &mut heard)?;
+//!     receiving.poll(now, &mut heard)?;
+//! }
+//! assert_eq!(heard.0, [b"hello"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! * `xdp` (default): the AF_XDP link. Building it needs clang and libelf.
+//! * `sim`: the network simulator that proves the protocol.
 
 pub mod endpoint;
 pub mod frame;

@@ -73,7 +73,13 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
             Args::new(words).finish()?;
             setup::run()
         }
-        "test" => test::run(&root, Args::new(words)),
+        "test" => {
+            // Without them the lanes themselves say what is missing.
+            if let Err(why) = setup::ensure_build_packages() {
+                println!("setup is not complete ({why})");
+            }
+            test::run(&root, Args::new(words))
+        }
         "ci" => {
             Args::new(words).finish()?;
             Ok(test::ci(&root))
