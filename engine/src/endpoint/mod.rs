@@ -119,10 +119,10 @@ pub struct Endpoint<L> {
 impl<L: Link> Endpoint<L> {
     /// An endpoint with neither sources nor receivers.
     pub fn new(link: L, pool: Pool, config: &EndpointConfig) -> Result<Self, ConfigError> {
-        let batch =
-            |field, size: usize| ConfigError::unless((1..=4096).contains(&size), field, size, "1 to 4096 packets");
-        batch("receive_batch", config.receive_batch)?;
-        batch("transmit_batch", config.transmit_batch)?;
+        let (receive, transmit) = (config.receive_batch, config.transmit_batch);
+        ConfigError::unless((1..=4096).contains(&receive), "receive_batch", receive, "1 to 4096 packets")?;
+        // An SPMR, and a NAK with its copy for the neighbours, are two packets that leave together.
+        ConfigError::unless((2..=4096).contains(&transmit), "transmit_batch", transmit, "2 to 4096 packets")?;
         Ok(Self {
             path: link.path(),
             link,
@@ -151,7 +151,12 @@ impl<L: Link> Endpoint<L> {
         ConfigError::unless(!taken, "tsi", tsi, "a session of its own: this one is running on this endpoint")?;
         let (source, publisher) = Source::new(config, self.path, tsi, &mut self.pool, now, seed)?;
         // RFC 3208 §8.3: NAKs may also come to the group, from neighbours that share our network.
-        self.link.join(source.group())?;
+        if let Err(error) = self.link.join(source.group()) {
+            drop(publisher);
+            self.retiring.push(source);
+            self.retire();
+            return Err(error.into());
+        }
         let id = SourceId(self.fresh_id());
         self.sources.push(Speaker { id, tsi, source });
         Ok((id, publisher))

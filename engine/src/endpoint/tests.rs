@@ -160,9 +160,82 @@ fn what_breaks_a_rule_of_the_wire_is_counted_and_its_frame_goes_back() {
 }
 
 #[test]
-fn batches_of_no_packets_are_refused() {
-    let pool = Pool::anonymous(Layout::standard(4)).expect("a small mapping");
-    let config = EndpointConfig { receive_batch: 0, ..EndpointConfig::default() };
-    let error = Endpoint::new(Hub::new(4).port(address(1)), pool, &config).err().expect("refused");
-    assert_eq!(error.field, "receive_batch");
+fn batches_that_cannot_hold_what_belongs_together_are_refused() {
+    let refused = |config: EndpointConfig| {
+        let pool = Pool::anonymous(Layout::standard(4)).expect("a small mapping");
+        Endpoint::new(Hub::new(4).port(address(1)), pool, &config).err().expect("refused").to_string()
+    };
+    let none = refused(EndpointConfig { receive_batch: 0, ..EndpointConfig::default() });
+    assert_eq!(none, "receive_batch = 0 refused: 1 to 4096 packets");
+    let one = refused(EndpointConfig { transmit_batch: 1, ..EndpointConfig::default() });
+    assert_eq!(one, "transmit_batch = 1 refused: 2 to 4096 packets");
+}
+
+/// The smallest batch that is allowed still lets every packet of a receiver out.
+#[test]
+fn a_request_and_its_copy_leave_in_the_smallest_batch() {
+    let hub = Hub::new(64);
+    let mut sending = endpoint(&hub, 1);
+    let pool = Pool::anonymous(Layout::standard(512)).expect("a small mapping");
+    let smallest = EndpointConfig { transmit_batch: 2, ..EndpointConfig::default() };
+    let mut receiving = Endpoint::new(hub.port(address(2)), pool, &smallest).expect("two packets");
+    let (_, mut publisher) = sending.add_source(&source(7), tsi(1), Time::ZERO, 1).expect("a source");
+    let (mut nobody, mut application, mut now) = (Application::default(), Application::default(), Time::ZERO);
+    // The SPMs before the first data are over when the receiver comes.
+    go_on(&mut now, 500, &mut [(&mut sending, &mut nobody)]);
+    let mut config = receiver(7);
+    config.nak_copy = crate::protocol::receiver::NakCopy::Always;
+    let id = receiving.add_receiver(&config, 3).expect("a receiver");
+    publisher.publish(b"asks for an SPM").expect("room");
+    go_on(&mut now, 3, &mut [(&mut sending, &mut nobody), (&mut receiving, &mut application)]);
+    // Nothing more comes from the source: it has to be asked.
+    go_on(&mut now, 1_000, &mut [(&mut receiving, &mut application)]);
+    let stats = receiving.receiver(id).expect("it is there").stats();
+    assert_eq!((stats.all.spmrs_sent, application.payloads.len()), (1, 1));
+    assert!(receiving.deadline().is_some_and(|deadline| deadline > now), "nothing is left to be sent");
+}
+
+/// A link that can join no group.
+struct Deaf(MemoryLink);
+
+impl Link for Deaf {
+    fn path(&self) -> PathFacts {
+        self.0.path()
+    }
+
+    fn join(&mut self, group: IpAddr) -> Result<(), LinkError> {
+        let error = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        Err(LinkError::System { attempt: format!("join {group}"), error })
+    }
+
+    fn leave(&mut self, group: IpAddr) -> Result<(), LinkError> {
+        self.0.leave(group)
+    }
+
+    fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
+        self.0.receive(now, pool, into)
+    }
+
+    fn send(&mut self, now: Time, pool: &mut Pool, from: &mut TxBatch) -> Result<usize, LinkError> {
+        self.0.send(now, pool, from)
+    }
+
+    fn shut_down(&mut self, pool: &mut Pool) {
+        self.0.shut_down(pool);
+    }
+}
+
+#[test]
+fn a_source_whose_group_cannot_be_joined_leaves_no_frame_behind() {
+    let pool = Pool::anonymous(Layout::standard(512)).expect("a small mapping");
+    let link = Deaf(Hub::new(4).port(address(1)));
+    let mut endpoint = Endpoint::new(link, pool, &EndpointConfig::default()).expect("the defaults");
+    for _ in 0..20 {
+        let error = endpoint.add_source(&source(7), tsi(1), Time::ZERO, 1).err();
+        assert!(matches!(error, Some(AddError::Link(_))), "{error:?}");
+    }
+    assert!(!endpoint.is_retiring());
+    let census = endpoint.pool().census();
+    assert_eq!((census.slots, census.free), (0, census.total));
+    assert!(matches!(endpoint.add_receiver(&receiver(7), 1), Err(AddError::Link(_))));
 }
