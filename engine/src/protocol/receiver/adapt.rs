@@ -13,7 +13,8 @@
 //! The wider the interval had to become, the more receivers share our losses, and the more the draw leans to its end: then few draw a short
 //! back-off, and they silence the many.
 //!
-//! Guards the bounds: nothing that the network says makes an interval shorter or longer than configured.
+//! Guards the bounds: nothing that is measured or heard makes an interval shorter or longer than configured. The source alone may set the
+//! bounds of NAK_BO_IVL (OPT_NAK_BO_RNG), and those only up to `NAK_BO_LIMIT`.
 
 use core::time::Duration;
 

@@ -116,7 +116,7 @@ pub struct ReceiverConfig {
     pub nak_bo_ivl: Interval,
     /// The shortest back-off that is drawn from a fixed NAK_BO_IVL.
     pub nak_bo_least: Duration,
-    /// NAK_BO_IVL_MIN: an advertised interval is not taken shorter.
+    /// NAK_BO_IVL_MIN: an advertised interval is not taken shorter. A source that sends OPT_NAK_BO_RNG sets both bounds for its session.
     pub nak_bo_min: Duration,
     /// NAK_BO_IVL_MAX: nor longer.
     pub nak_bo_max: Duration,
@@ -142,6 +142,8 @@ pub struct ReceiverConfig {
 pub(super) const NAK_BO_LIMIT: Duration = Duration::from_secs(10);
 /// SQNs in one NAK: the header's and a full OPT_NAK_LIST.
 const NAK_SQNS: u8 = MAX_NAK_LIST as u8 + 1;
+/// Octets of the longest NAK: the header with two IPv6 NLAs, and a full OPT_NAK_LIST.
+const NAK_LEN_MAX: u16 = 60 + 4 + 4 + 4 * MAX_NAK_LIST as u16;
 /// No interval may be longer: what is longer is a typing error.
 const LONGEST: Duration = Duration::from_secs(600);
 
@@ -256,6 +258,9 @@ impl ReceiverConfig {
             format_args!("the address family of the interface's {}", path.nla),
         )?;
         ConfigError::unless(self.data_port != 0, "data_port", self.data_port, "1 to 65535")?;
+        // A NAK that fits no packet would never leave.
+        let mtu_least = NAK_LEN_MAX + path.ip_header + path.alert;
+        ConfigError::unless(path.mtu >= mtu_least, "mtu", path.mtu, format_args!("at least {mtu_least}"))?;
         for source in &self.sources {
             let unicast = !source.is_multicast() && !source.is_unspecified();
             let good = unicast && source.is_ipv4() == self.group.is_ipv4();

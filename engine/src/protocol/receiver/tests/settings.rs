@@ -23,6 +23,7 @@ fn a_bad_value_is_refused_by_its_name() {
     assert_eq!(refused(|config| config.group = SOURCE, &PATH), "group");
     assert_eq!(refused(|config| config.group = "ff08::1".parse().expect("an address"), &PATH), "group");
     assert_eq!(refused(|config| config.data_port = 0, &PATH), "data_port");
+    assert_eq!(refused(|_| (), &PathFacts { mtu: 339, ..PATH }), "mtu");
     assert_eq!(refused(|config| config.sources = vec![GROUP], &PATH), "sources");
     assert_eq!(refused(|config| config.window_slots = 1000, &PATH), "window_slots");
     assert_eq!(refused(|config| config.window_slots = 32, &PATH), "window_slots");
