@@ -123,7 +123,7 @@ pub(super) fn step(missing: &mut Missing, input: Input, limit: Retries) -> Actio
         (State::WaitNcf, Input::Nak) => (State::WaitNcf, Action::AwaitNcf),
         // RFC 3208 §6.3, conformance 95: no NCF: ask again, NAK_NCF_RETRIES times.
         (State::WaitNcf, Input::Timer) => {
-            missing.ncf_retries += 1;
+            missing.ncf_retries = missing.ncf_retries.saturating_add(1);
             if missing.ncf_retries > limit.ncf {
                 (State::WaitNcf, Action::GiveUp(LossCause::NoConfirmation))
             } else {
@@ -135,7 +135,7 @@ pub(super) fn step(missing: &mut Missing, input: Input, limit: Retries) -> Actio
         (State::WaitData, Input::Ncf | Input::Nak) => (State::WaitData, Action::AwaitData),
         // RFC 3208 §6.3, conformance 96: confirmed but not repaired: ask again, NAK_DATA_RETRIES times.
         (State::WaitData, Input::Timer) => {
-            missing.data_retries += 1;
+            missing.data_retries = missing.data_retries.saturating_add(1);
             if missing.data_retries > limit.data {
                 (State::WaitData, Action::GiveUp(LossCause::NoRepair))
             } else {

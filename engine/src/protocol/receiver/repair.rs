@@ -257,7 +257,12 @@ impl Session {
 
     /// Feeds the figure and does what it says. Returns whether the SQN was given up.
     fn feed<S>(&mut self, sqn: Sqn, input: Input, ctx: &mut Ctx<'_, S>) -> bool {
-        let retries = Retries { ncf: ctx.set.nak_ncf_retries, data: ctx.set.nak_data_retries };
+        // RFC 3208 §15.3.2: who may not ask does not give up for want of an answer.
+        let retries = if self.silenced {
+            Retries { ncf: u8::MAX, data: u8::MAX }
+        } else {
+            Retries { ncf: ctx.set.nak_ncf_retries, data: ctx.set.nak_data_retries }
+        };
         let Some(window) = &mut self.window else { return false };
         let Some(missing) = window.missing_mut(sqn) else { return false };
         let before = missing.state;
