@@ -45,7 +45,8 @@ impl SpmOptions {
 /// Whether NAKs can be sent to an address.
 fn is_destination(path: IpAddr, nla: IpAddr) -> bool {
     let broadcast = path == IpAddr::V4(Ipv4Addr::BROADCAST);
-    path.is_ipv4() == nla.is_ipv4() && !path.is_multicast() && !path.is_unspecified() && !broadcast
+    let elsewhere = path.is_loopback() && !nla.is_loopback();
+    path.is_ipv4() == nla.is_ipv4() && !path.is_multicast() && !path.is_unspecified() && !broadcast && !elsewhere
 }
 
 impl Session {
@@ -87,7 +88,7 @@ impl Session {
         self.drain(ctx);
     }
 
-    fn on_window<S>(&mut self, trail: Sqn, lead: Sqn, join: Option<Sqn>, ctx: &mut Ctx<'_, S>) {
+    fn on_window<S: Sink>(&mut self, trail: Sqn, lead: Sqn, join: Option<Sqn>, ctx: &mut Ctx<'_, &mut S>) {
         if self.phase == Phase::Heard {
             // conformance 86: some profiles wait for original data.
             if ctx.set.join_on == JoinOn::Odata {
@@ -98,11 +99,16 @@ impl Session {
             self.join(first, trail);
         }
         // RFC 3208 §6.2, conformance 77: SPMs may lag behind data: older values are ignored, each by itself.
-        if lead.is_after(self.lead) && self.can_exist(lead) {
+        self.on_trail(trail);
+        if self.expected.is_before(self.trail) {
+            // First the edge, then the lead: a window may have moved so far that its lead is half the number space from the old edge.
+            self.drain(ctx);
+        }
+        let is_ahead = lead.is_after(self.lead) && lead.at_or_after(self.expected);
+        if self.phase == Phase::Live && is_ahead && self.can_exist(lead) {
             // RFC 3208 §6.3, conformance 90: a lead that we have not reached is a gap, whatever its length (conformance 158).
             self.extend(lead, lead.next(), ctx);
         }
-        self.on_trail(trail);
     }
 
     fn on_end_options<S: Sink>(&mut self, spm: &Spm, options: &SpmOptions, ctx: &mut Ctx<'_, &mut S>) {

@@ -168,10 +168,10 @@ fn a_unicast_ncf_of_an_unreachable_neighbour_silences_us_and_is_repeated_for_our
 fn a_path_that_is_no_address_to_send_to_is_refused_and_the_last_good_one_stays() {
     let mut bench = joined(&plain(), 100);
     bench.odata(102, 100);
-    for (sqn, path) in ["239.1.2.3", "0.0.0.0", "255.255.255.255", "fe80::1"].into_iter().enumerate() {
+    for (sqn, path) in ["239.1.2.3", "0.0.0.0", "255.255.255.255", "127.0.0.1", "fe80::1"].into_iter().enumerate() {
         bench.spm_with(Spm { path: path.parse().expect("an address"), ..spm(2 + sqn as u32, 100, 102) }, &PLAIN);
     }
-    assert_eq!(bench.receiver.stats().all.spms_bad_path, 4);
+    assert_eq!(bench.receiver.stats().all.spms_bad_path, 5);
     bench.pass(60 * MS);
     assert_eq!(destinations(&bench), [To::Unicast(SOURCE)]);
 }
@@ -192,4 +192,25 @@ fn an_adaptive_back_off_stays_inside_advertised_bounds() {
         bench.pass(10 * MS);
     }
     assert_eq!(bench.receiver.sessions().next().expect("the session").nak_bo_ivl_ns, 800 * US);
+}
+
+/// RFC 3208 §15.3.2, conformance 108
+#[test]
+fn nothing_is_given_up_while_we_may_not_ask_for_it() {
+    let mut config = plain();
+    (config.nak_ncf_retries, config.nak_data_retries) = (0, 0);
+    let mut bench = joined(&config, 100);
+    bench.odata(102, 100);
+    bench.pass(60 * MS);
+    assert_eq!(bench.naked(), [101]);
+    // Often enough that a count of tries would end.
+    for sqn in 1..300 {
+        bench.spm_with(spm(sqn, 0, 0x8000_0000), &SpmOptions { nbr_unreach: true, ..PLAIN });
+        bench.pass(400 * MS);
+        assert_eq!(bench.said(), []);
+        bench.spm(sqn + 1, 100, 102);
+        bench.pass(MS);
+    }
+    bench.pass(SECOND);
+    assert_eq!(bench.said(), [Said::Loss(101, 101, LossCause::NoConfirmation), Said::Data(102)]);
 }
