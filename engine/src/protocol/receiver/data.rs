@@ -118,6 +118,9 @@ impl Session {
     pub(super) fn on_trail(&mut self, trail: Sqn) {
         // RFC 3208 §6.2, conformance 77: it never goes back.
         if trail.is_after(self.trail) {
+            // An edge that waits behind the trail must not be lapped: the rest of the way follows with the next packet.
+            let is_lapped = self.expected.is_before(self.trail) && !trail.is_after(self.expected);
+            let trail = if is_lapped { self.expected.plus(i32::MAX as u32) } else { trail };
             self.trail = trail;
             // What lies before the trail has been sent, even if nobody told us.
             if trail.is_after(self.lead.next()) {
@@ -218,7 +221,7 @@ impl Session {
                         ctx.pool.put(evicted.frame);
                     }
                     count!(self, ctx, hold_evicted);
-                    self.assembled = (0, 0);
+                    // `assembled` stands: it ends before `sqn`, which was missing.
                     self.miss_again(newest, ctx);
                 }
                 _ => {

@@ -194,7 +194,8 @@ impl Session {
 
     /// The source is gone or has given up: delivers what can be delivered, reports the rest as lost, closes.
     pub(super) fn end<S: Sink>(&mut self, end: End, ctx: &mut Ctx<'_, &mut S>) {
-        if self.phase == Phase::Live && self.opened {
+        // Data in hand or known of is told even if nothing was told before.
+        if self.phase == Phase::Live && (self.opened || !self.expected.is_after(self.lead)) {
             self.passed = LossCause::SessionEnded;
             self.trail = self.lead.next();
             self.ending = Some(Ending { last: self.lead, end });

@@ -166,3 +166,20 @@ fn our_own_end_closes_open_sessions_and_gives_frames_back() {
     assert_eq!(bench.said(), [Said::Closed(End::Local)]);
     assert_eq!((bench.receiver.deadline(), bench.pool.census().out), (None, 0));
 }
+
+/// conformance 84, 89
+#[test]
+fn a_session_that_falls_silent_before_anything_was_told_still_gives_what_it_has() {
+    let mut bench = Bench::new(&plain());
+    // History is offered and never comes, and without an SPM nobody can be asked.
+    let options = DataOptions { join: Some(Sqn::new(90)), ..DataOptions::NONE };
+    bench.data_with(DataType::Odata, 100, 80, &options, b"data");
+    assert_eq!(bench.said(), []);
+    bench.pass(301 * SECOND);
+    let lost = Said::Loss(90, 99, LossCause::SessionEnded);
+    assert_eq!(bench.said(), [Said::Opened(90), lost, Said::Data(100), Said::Closed(End::Expired)]);
+    // Of one that had nothing to say, nothing is said.
+    bench.spm(1, 80, 100);
+    bench.pass(301 * SECOND);
+    assert_eq!((bench.said(), bench.receiver.sessions().count()), (vec![], 0));
+}
