@@ -85,7 +85,18 @@ impl Session {
             return passed;
         };
         let cause = match window.slot(edge) {
-            Slot::Empty | Slot::Missing(_) if passed => cause,
+            Slot::Empty if passed => {
+                // Up to the next slot that knows something, or the trail: one step, whatever its length.
+                let last = self.trail.prev();
+                let last = if last.is_after(self.lead) { self.lead } else { last };
+                let last = match window.first_used(edge) {
+                    Some(used) if used.at_or_before(last) => used.prev(),
+                    _ => last,
+                };
+                self.lose(lost, edge, last, cause, ctx);
+                return true;
+            }
+            Slot::Missing(_) if passed => cause,
             Slot::Empty | Slot::Missing(_) => return false,
             Slot::Lost(cause) => *cause,
             Slot::Done => {

@@ -198,6 +198,8 @@ pub(super) struct Window {
     pub(super) wheel: Wheel,
     due: Marks,
     held: Marks,
+    /// Slots that are not empty: who looks for them need not walk a ring of empty ones.
+    used: Marks,
     pub(super) gaps: Gaps,
     /// Behind the last SQN whose missing SQNs were taken up.
     pub(super) worked: Sqn,
@@ -213,6 +215,7 @@ impl Window {
             wheel: Wheel::new(slots),
             due: Marks::new(slots),
             held: Marks::new(slots),
+            used: Marks::new(slots),
             gaps: Gaps::new(),
             worked: Sqn::new(0),
             touched: Sqn::new(0),
@@ -258,8 +261,13 @@ impl Window {
         if matches!(slot, Slot::Held(_)) {
             self.held.set(key);
         }
-        if !matches!(slot, Slot::Empty) && sqn.at_or_after(self.touched) {
-            self.touched = sqn.next();
+        if matches!(slot, Slot::Empty) {
+            self.used.clear(key);
+        } else {
+            self.used.set(key);
+            if sqn.at_or_after(self.touched) {
+                self.touched = sqn.next();
+            }
         }
         let old = core::mem::replace(&mut self.slots[key as usize], slot);
         match old {
@@ -314,14 +322,19 @@ impl Window {
         sqn.at_or_after(from).then_some(sqn)
     }
 
+    /// The first SQN from `edge` on whose slot is not empty, in a ring whose first SQN is `edge`.
+    pub(super) fn first_used(&self, edge: Sqn) -> Option<Sqn> {
+        self.used.first_from(self.key(edge)).map(|key| self.sqn(key, edge))
+    }
+
     /// Empties every slot from `edge` on; held frames go back.
     fn clear(&mut self, edge: Sqn, pool: &mut Pool) {
-        let mut sqn = edge;
-        while sqn.is_before(self.touched) {
+        let mut from = edge;
+        while let Some(sqn) = self.first_used(from) {
             if let Slot::Held(held) = self.replace(sqn, Slot::Empty) {
                 pool.put(held.frame);
             }
-            sqn = sqn.next();
+            from = sqn;
         }
         self.gaps = Gaps::new();
         debug_assert!(self.wheel.is_empty() && self.due.count() == 0 && self.held.count() == 0, "a window not empty");

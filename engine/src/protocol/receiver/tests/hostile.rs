@@ -144,3 +144,97 @@ fn the_trail_can_jump_again_and_again_at_bounded_cost() {
     let info = bench.receiver.sessions().next().expect("the session");
     assert_eq!(info.expected, Some(Sqn::new(trail)));
 }
+
+/// conformance 158
+#[test]
+fn a_lead_that_laps_the_number_space_is_not_taken_for_progress() {
+    let mut config = plain();
+    config.window_slots = 64;
+    let mut bench = joined(&config, 100);
+    bench.odata(103, 100);
+    let first = 100_u32.wrapping_add(i32::MAX as u32 - 2);
+    bench.spm(2, 100, first);
+    let trail = first.wrapping_sub(5);
+    let second = trail.wrapping_add(i32::MAX as u32 - 2);
+    bench.spm(3, trail, second);
+    let cause = LossCause::WindowPassed;
+    assert_eq!(
+        bench.said(),
+        [Said::Loss(101, 102, cause), Said::Data(103), Said::Loss(104, trail.wrapping_sub(1), cause)]
+    );
+    bench.odata(trail, trail);
+    assert_eq!(bench.said(), [Said::Data(trail)]);
+}
+
+/// conformance 158
+#[test]
+fn an_edge_that_waits_behind_the_trail_is_not_lapped_by_it() {
+    let mut bench = joined(&plain(), 100);
+    // Half of an APDU, and the trail in its middle: it waits.
+    bench.data_with(DataType::Odata, 101, 100, &fragment(101, 0, 8), b"half");
+    bench.odata(103, 102);
+    assert_eq!(bench.said(), []);
+    let far = 102_u32 + i32::MAX as u32;
+    bench.odata(far, far);
+    bench.odata(far.wrapping_add(1), far);
+    let cause = LossCause::WindowPassed;
+    let said = bench.said();
+    let [Said::Loss(101, 102, LossCause::WindowPassed), Said::Data(103), Said::Loss(104, last, _), ..] = said[..]
+    else {
+        panic!("{said:?}");
+    };
+    assert_eq!(said[3..], [Said::Loss(last + 1, far - 1, cause), Said::Data(far), Said::Data(far.wrapping_add(1))]);
+}
+
+#[test]
+fn a_jump_of_the_trail_tells_what_was_held_and_every_range_between() {
+    let mut config = plain();
+    config.window_slots = 1 << 20;
+    config.held_max = 64;
+    let mut bench = joined(&config, 100);
+    bench.pass(60 * MS);
+    for sqn in [1_000, 1_001, 70_000, 1_000_000] {
+        bench.odata(sqn, 100);
+    }
+    // Some of it is asked for, the most is not.
+    bench.pass(60 * MS);
+    let asked = bench.naked();
+    assert_eq!((asked.len(), asked.iter().max()), (64, Some(&164)));
+    bench.odata(1_000_010, 1_000_005);
+    let cause = LossCause::WindowPassed;
+    assert_eq!(
+        bench.said(),
+        [
+            Said::Loss(101, 999, cause),
+            Said::Data(1_000),
+            Said::Data(1_001),
+            Said::Loss(1_002, 69_999, cause),
+            Said::Data(70_000),
+            Said::Loss(70_001, 999_999, cause),
+            Said::Data(1_000_000),
+            Said::Loss(1_000_001, 1_000_004, cause),
+        ]
+    );
+}
+
+#[test]
+fn an_apdu_whose_last_parts_displace_newer_data_is_delivered_whole() {
+    let mut config = plain();
+    config.held_max = 8;
+    let mut bench = joined(&config, 100);
+    let part = |bench: &mut Bench, n: u32, payload: &[u8]| {
+        bench.data_with(DataType::Odata, 101 + n, 100, &fragment(101, 4 * n, 20), payload);
+    };
+    for n in 0..3 {
+        part(&mut bench, n, b"part");
+    }
+    for sqn in 200..205 {
+        bench.odata(sqn, 100);
+    }
+    // The quota is full: each of these displaces the newest, and the APDU is complete with the last.
+    part(&mut bench, 4, b"part");
+    assert_eq!((bench.said(), bench.receiver.stats().all.hold_evicted), (vec![], 1));
+    part(&mut bench, 3, b"part");
+    assert_eq!(bench.said(), (101..106).map(Said::Data).collect::<Vec<_>>());
+    assert_eq!(bench.receiver.stats().all.hold_evicted, 2);
+}
