@@ -33,13 +33,15 @@ pub struct EndpointConfig {
     pub receive_batch: usize,
     /// Packets handed to the link in one poll. NAKs and NCFs wait behind one such batch at the most.
     pub transmit_batch: usize,
-    /// What a fragment may announce.
+    /// What a fragment may announce. Wide by default: what it costs is bounded by each receiver's `max_apdu` and `held_max`, and what goes
+    /// beyond those is told as a loss, which a rejected packet is not.
     pub limits: Limits,
 }
 
 impl Default for EndpointConfig {
     fn default() -> Self {
-        Self { receive_batch: 64, transmit_batch: 64, limits: Limits::default() }
+        let limits = Limits { max_apdu: 1 << 24, max_fragments: 1 << 16 };
+        Self { receive_batch: 64, transmit_batch: 64, limits }
     }
 }
 
@@ -164,6 +166,13 @@ impl<L: Link> Endpoint<L> {
 
     /// Listens to a group from now on.
     pub fn add_receiver(&mut self, config: &ReceiverConfig, seed: u64) -> Result<ReceiverId, AddError> {
+        let most = self.limits.max_apdu;
+        ConfigError::unless(
+            config.max_apdu <= most,
+            "max_apdu",
+            config.max_apdu,
+            format_args!("at most {most}, which the endpoint's limits let through"),
+        )?;
         let receiver = Receiver::new(config, self.path, seed)?;
         let (group, data_port) = (receiver.group(), receiver.data_port());
         self.link.join(group)?;

@@ -239,3 +239,32 @@ fn a_source_whose_group_cannot_be_joined_leaves_no_frame_behind() {
     assert_eq!((census.slots, census.free), (0, census.total));
     assert!(matches!(endpoint.add_receiver(&receiver(7), 1), Err(AddError::Link(_))));
 }
+
+#[test]
+fn what_both_ends_allow_by_default_gets_through_an_endpoint_of_defaults() {
+    let hub = Hub::new(1024);
+    let (mut sending, mut receiving) = (endpoint(&hub, 1), endpoint(&hub, 2));
+    let mut config = source(7);
+    config.window_slots = 256;
+    let (_, mut publisher) = sending.add_source(&config, tsi(1), Time::ZERO, 1).expect("a source");
+    receiving.add_receiver(&receiver(7), 3).expect("a receiver");
+    let (mut nobody, mut application, mut now) = (Application::default(), Application::default(), Time::ZERO);
+    go_on(&mut now, 100, &mut [(&mut sending, &mut nobody), (&mut receiving, &mut application)]);
+    // Larger than 64 KiB, and of more than 128 packets.
+    publisher.publish(&vec![7; 200_000]).expect("room");
+    go_on(&mut now, 1_000, &mut [(&mut sending, &mut nobody), (&mut receiving, &mut application)]);
+    assert_eq!(application.payloads.iter().map(|(_, payload)| payload.len()).sum::<usize>(), 200_000);
+    assert_eq!(receiving.stats().rejects.total(), 0);
+}
+
+#[test]
+fn a_receiver_that_allows_more_than_its_endpoint_lets_through_is_refused() {
+    let pool = Pool::anonymous(Layout::standard(4)).expect("a small mapping");
+    let limits = Limits { max_apdu: 65_536, max_fragments: 128 };
+    let narrow = EndpointConfig { limits, ..EndpointConfig::default() };
+    let mut endpoint = Endpoint::new(Hub::new(4).port(address(1)), pool, &narrow).expect("narrow limits");
+    let error = endpoint.add_receiver(&receiver(7), 1).err().map(|error| error.to_string());
+    let text = "max_apdu = 16777216 refused: at most 65536, which the endpoint's limits let through";
+    assert_eq!(error.as_deref(), Some(text));
+    endpoint.add_receiver(&ReceiverConfig { max_apdu: 65_536, ..receiver(7) }, 1).expect("no more than that");
+}
