@@ -3,6 +3,7 @@
 //! Set `PGMX_LONG=1` for a hundred seeds each instead of a few.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pgmx::link::faults::{FaultPlan, SidePlan};
@@ -13,9 +14,16 @@ use pgmx::sim::run::{Outcome, World};
 use pgmx::sim::scenario::{DATA_PORT, Ending, ReceiverPlan, Scenario, SourcePlan, Start};
 use pgmx::wire::Sqn;
 
-fn seeds(short: u64) -> std::ops::Range<u64> {
-    let long = std::env::var_os("PGMX_LONG").is_some_and(|value| value == "1");
-    1..1 + if long { 100 } else { short }
+/// Judges every seed from 1 on, on all cores: a hundred in the long run, `short` of them otherwise. Returns what `judge` made of them.
+fn judged(short: u64, judge: impl Fn(u64) -> u64 + Sync) -> Vec<u64> {
+    let seeds = if std::env::var_os("PGMX_LONG").is_some_and(|value| value == "1") { 100 } else { short };
+    let next = AtomicU64::new(1);
+    let turns = || core::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed <= seeds));
+    std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(|| turns().map(&judge).collect::<Vec<_>>())).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a seed failed, see above")).collect()
+    })
 }
 
 /// `receivers` share the losses of one source, which publishes every `gap_us` and whose line is cut around each of `lost`.
@@ -86,22 +94,21 @@ fn shared_losses(seed: u64, profile: Profile, receivers: usize, one_way_us: u64,
 /// RFC 3208 §6.3, conformance 93: with a fixed interval of 50 ms, what is heard within one way of 1 ms each silences the rest.
 #[test]
 fn a_thousand_receivers_with_a_fixed_back_off_send_fifty_naks_at_the_most() {
-    let (mut total, mut runs) = (0, 0);
-    for seed in seeds(3) {
+    let naks = judged(3, |seed| {
         let outcome = shared_losses(seed, Profile::Wan, 1_000, 1_000, 20_000, &[5]);
         let naks = outcome.wire.naks();
         assert!((1..=70).contains(&naks), "seed {seed}: {naks} NAKs");
         assert_eq!(outcome.wire.rdata(), 1, "seed {seed}");
-        total += naks;
-        runs += 1;
-    }
+        naks
+    });
+    let (total, runs) = (naks.iter().sum::<u64>(), naks.len() as u64);
     assert!(total <= 50 * runs, "{total} NAKs in {runs} runs");
 }
 
 /// Adaptive intervals learn from the duplicates they hear how many there are.
 fn adaptive_receivers_are_quiet(receivers: usize, runs: u64) {
     let lost: Vec<u64> = (1..=200).map(|n| n * 4).collect();
-    for seed in seeds(runs) {
+    judged(runs, |seed| {
         let all = shared_losses(seed, Profile::LowLatency, receivers, 20, 1_000, &lost);
         let learning = shared_losses(seed, Profile::LowLatency, receivers, 20, 1_000, &lost[..20]);
         let per_loss = |all: u64, learning: u64| (all - learning) as f64 / 180.0;
@@ -112,7 +119,8 @@ fn adaptive_receivers_are_quiet(receivers: usize, runs: u64) {
             "seed {seed}, {receivers} receivers: {naks:.1} NAKs, {rdata:.2} RDATA a loss"
         );
         assert!(rdata >= 1.0, "seed {seed}: the losses were not repaired");
-    }
+        all.wire.naks()
+    });
 }
 
 /// RFC 3208 §6.3, conformance 93
