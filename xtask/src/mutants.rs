@@ -6,6 +6,7 @@
 use crate::args::Args;
 use crate::process::{Cmd, Output, cargo};
 use crate::toml::entries;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -100,6 +101,9 @@ fn copy_tree(root: &Path) -> Result<PathBuf, String> {
     let list = Cmd::new(root, "git", &["ls-files", "--cached", "--others", "--exclude-standard"])
         .stdout()
         .ok_or("git ls-files failed: mutants are tried on a git checkout")?;
+    // What was moved or deleted since the last time would still be built.
+    let names: BTreeSet<PathBuf> = list.lines().map(|name| tree.join(name)).collect();
+    prune(&tree, &names)?;
     for name in list.lines() {
         let (from, to) = (root.join(name), tree.join(name));
         let Ok(bytes) = fs::read(&from) else { continue };
@@ -110,6 +114,19 @@ fn copy_tree(root: &Path) -> Result<PathBuf, String> {
         written.map_err(|why| format!("{}: {why}", to.display()))?;
     }
     Ok(tree)
+}
+
+/// Deletes every file below `dir` that is not in `keep`.
+fn prune(dir: &Path, keep: &BTreeSet<PathBuf>) -> Result<(), String> {
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            prune(&path, keep)?;
+        } else if !keep.contains(&path) {
+            fs::remove_file(&path).map_err(|why| format!("{}: {why}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn try_one(root: &Path, tree: &Path, mutant: &Mutant, seeds: u64) -> Result<Fate, String> {
@@ -169,6 +186,18 @@ mod tests {
         assert!(mutate("nothing", &mutants[0]).is_err());
         assert!(mutate("a < b; a < b", &mutants[0]).is_err());
         assert!(parse(&ONE.replace("find", "fnd")).is_err());
+    }
+
+    #[test]
+    fn what_is_gone_from_the_project_goes_from_the_copy() {
+        let dir = std::env::temp_dir().join(format!("xtask-prune-{}", std::process::id()));
+        fs::create_dir_all(dir.join("deep")).unwrap();
+        let (old, new) = (dir.join("deep/old"), dir.join("deep/new"));
+        fs::write(&old, "").unwrap();
+        fs::write(&new, "").unwrap();
+        prune(&dir, &BTreeSet::from([new.clone()])).unwrap();
+        assert!(new.exists() && !old.exists());
+        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
