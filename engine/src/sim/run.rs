@@ -547,8 +547,8 @@ impl World {
                 // A source that stops short may cut a message in the middle; what came of it is reported as lost.
                 let cut = match speaker.plan.ending {
                     Ending::Fin => 0,
-                    // What overran the queue of a port can be repaired only as long as its source lives.
-                    Ending::Silence if self.net.borrow().overruns(n as u32) > 0 => u64::MAX,
+                    // What overran the queue of a port can be repaired only as long as its source answers.
+                    _ if self.net.borrow().overruns(n as u32) > 0 => u64::MAX,
                     _ => view.cut_short,
                 };
                 if whole && (!all_right || view.first != 0 || view.lost > cut) {
