@@ -85,6 +85,21 @@ struct Relay {
     len: usize,
 }
 
+/// What a session may use of its receiver, borrowed apart from the table of sessions.
+macro_rules! ctx {
+    ($receiver:ident, $now:expr, $pool:expr, $sink:expr) => {
+        Ctx {
+            now: $now,
+            set: &$receiver.settings,
+            stats: &mut $receiver.stats,
+            rng: &mut $receiver.rng,
+            windows: &mut $receiver.windows,
+            pool: $pool,
+            sink: $sink,
+        }
+    };
+}
+
 /// A receiver.
 #[derive(Debug)]
 pub struct Receiver {
@@ -211,15 +226,7 @@ impl Receiver {
             return pool.put(incoming.frame);
         };
         let Some(session) = self.sessions.get_mut(slot) else { return pool.put(incoming.frame) };
-        let ctx = &mut Ctx {
-            now,
-            set: &self.settings,
-            stats: &mut self.stats,
-            rng: &mut self.rng,
-            windows: &mut self.windows,
-            pool,
-            sink,
-        };
+        let ctx = &mut ctx!(self, now, pool, sink);
         // conformance 161: what the source alone can say is believed only from the address that was heard first.
         let from_source = incoming.from == session.source;
         let is_downstream =
@@ -309,15 +316,7 @@ impl Receiver {
     /// Ends a session, if it has not ended, and takes it out of the table.
     fn forget(&mut self, slot: usize, end: End, now: Time, pool: &mut Pool, sink: &mut impl Sink) {
         if let Some(mut session) = self.sessions.remove(slot) {
-            let ctx = &mut Ctx {
-                now,
-                set: &self.settings,
-                stats: &mut self.stats,
-                rng: &mut self.rng,
-                windows: &mut self.windows,
-                pool,
-                sink,
-            };
+            let ctx = &mut ctx!(self, now, pool, sink);
             session.close(end, ctx);
         }
     }
@@ -337,15 +336,7 @@ impl Receiver {
             let Some(session) = self.sessions.get_mut(slot) else { continue };
             let mut forget = false;
             if now >= session.next {
-                let ctx = &mut Ctx {
-                    now,
-                    set: &self.settings,
-                    stats: &mut self.stats,
-                    rng: &mut self.rng,
-                    windows: &mut self.windows,
-                    pool,
-                    sink: &mut *sink,
-                };
+                let ctx = &mut ctx!(self, now, pool, &mut *sink);
                 forget = session.advance(ctx);
                 self.sending |= session.wants_to_send(now);
             }
@@ -371,15 +362,7 @@ impl Receiver {
         self.sending = self.relay.len > 0;
         for session in self.sessions.iter_mut() {
             if session.wants_to_send(now) {
-                let ctx = &mut Ctx {
-                    now,
-                    set: &self.settings,
-                    stats: &mut self.stats,
-                    rng: &mut self.rng,
-                    windows: &mut self.windows,
-                    pool,
-                    sink: (),
-                };
+                let ctx = &mut ctx!(self, now, pool, ());
                 session.send_spmr(out, ctx);
                 session.send_naks(out, ctx);
                 session.reschedule(&self.settings, now);
