@@ -349,7 +349,10 @@ impl Source {
         if self.inbox.front().is_some() {
             self.send_confirmations(now, pool, out)?;
         }
-        if self.spms.is_due(now) { self.send_spm(now, pool, out) } else { Ok(()) }
+        // A heartbeat breaks the silence; data that leaves now breaks it as well. If none can, the heartbeat goes behind it.
+        let speaks = self.next < self.window.head() && self.spms.opened() && self.finish.sends_data();
+        let due = self.spms.is_due(now) && !(speaks && self.spms.is_heartbeat(now));
+        if due { self.send_spm(now, pool, out) } else { Ok(()) }
     }
 
     /// Moves the trail as far as its rule and the slots in flight allow.

@@ -81,6 +81,12 @@ impl SpmSchedule {
         self.due || self.timers().is_some_and(|at| now >= at)
     }
 
+    /// Whether the SPM that is due is a heartbeat and nothing more.
+    pub(super) fn is_heartbeat(&self, now: Time) -> bool {
+        let others = earliest(self.ambient_at, self.answer_at);
+        !self.due && self.opening == 0 && others.is_none_or(|at| now < at)
+    }
+
     #[inline]
     fn timers(&self) -> Option<Time> {
         let opening = (self.opening > 0).then_some(self.opening_at);

@@ -44,6 +44,36 @@ fn an_spm_names_the_sending_interface_and_carries_router_alert_where_the_profile
     }
 }
 
+/// RFC 3208 §5.1.5, conformance 45
+#[test]
+fn data_that_breaks_the_silence_needs_no_heartbeat() {
+    let config = config(Profile::LowLatency);
+    let mut bench = Bench::opened(&config);
+    // Called too late for each heartbeat, but with data.
+    for _ in 0..20 {
+        bench.now = bench.now.plus(nanos(config.ihb_min) + 50_000);
+        bench.publish(1);
+    }
+    assert_eq!((bench.spms().len(), bench.odata().len()), (0, 20));
+}
+
+/// RFC 3208 §5.1.5, conformance 44
+#[test]
+fn data_that_cannot_leave_does_not_keep_a_heartbeat_back() {
+    let mut config = config(Profile::LowLatency);
+    config.rate = Rate::OctetsPerSecond(10_000);
+    config.burst = Burst::Packets(1);
+    let mut bench = Bench::opened(&config);
+    for _ in 0..2 {
+        bench.publisher.publish(&[7; 1000]).expect("room");
+        bench.flush();
+    }
+    assert_eq!((bench.spms().len(), bench.odata().len()), (0, 1), "the bucket is too empty for two");
+    bench.now = bench.now.plus(nanos(config.ihb_min));
+    bench.transmit();
+    assert_eq!((bench.spms().len(), bench.odata().len()), (1, 1));
+}
+
 /// RFC 3208 §5.1.5, conformance 44
 #[test]
 fn heartbeats_double_from_ihb_min_to_ihb_max_and_stay_there() {
