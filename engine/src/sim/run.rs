@@ -17,7 +17,7 @@ use crate::endpoint::{Endpoint, EndpointConfig};
 use crate::frame::{Layout, Pool};
 use crate::link::Link;
 use crate::link::faults::{FaultPlan, Faults};
-use crate::protocol::receiver::NakCopy;
+use crate::protocol::receiver::{NakCopy, OnRst};
 use crate::protocol::source::SourceState;
 use crate::protocol::{End, Rng};
 use crate::time::{Time, nanos};
@@ -545,10 +545,17 @@ impl World {
                     Ending::Silence => end == End::Expired,
                 };
                 // A source that stops short may cut a message in the middle; what came of it is reported as lost.
+                // What overran the queue of a port is repaired, unless nobody answers any more or nobody asks.
+                let mended = match speaker.plan.ending {
+                    Ending::Fin => true,
+                    Ending::Rst(_) => {
+                        speaker.plan.config.naks_after_abort && receiver.config.on_rst == OnRst::FinishWindow
+                    }
+                    Ending::Silence => false,
+                };
                 let cut = match speaker.plan.ending {
                     Ending::Fin => 0,
-                    // What overran the queue of a port can be repaired only as long as its source answers.
-                    _ if self.net.borrow().overruns(n as u32) > 0 => u64::MAX,
+                    _ if !mended && self.net.borrow().overruns(n as u32) > 0 => u64::MAX,
                     _ => view.cut_short,
                 };
                 if whole && (!all_right || view.first != 0 || view.lost > cut) {
