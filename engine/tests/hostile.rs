@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use pgmx::endpoint::{Endpoint, EndpointConfig, ReceiverId, SourceId};
 use pgmx::frame::{Layout, Outgoing, Pool, RxBatch, To, TxBatch};
-use pgmx::link::Link;
 use pgmx::link::memory::{Hub, MemoryLink};
+use pgmx::link::{Channel, Link};
 use pgmx::protocol::config::Profile;
 use pgmx::protocol::receiver::ReceiverConfig;
 use pgmx::protocol::source::{Publisher, Rate, SourceConfig};
@@ -109,7 +109,7 @@ impl Scene {
         let config = ReceiverConfig::profile(Profile::LowLatency, GROUP, PORT);
         let receiver = receiving.add_receiver(&config, 2).expect("a good receiver");
         let mut link = hub.port(address(66));
-        link.join(GROUP).expect("memory never fails");
+        link.join(Channel { group: GROUP, data_port: 7500 }, &[]).expect("memory never fails");
         let attacker =
             Attacker { link, pool: Pool::anonymous(Layout::standard(128)).expect("a mapping"), batch: TxBatch::new(1) };
         let application = Application { tsi: Some(tsi), ..Application::default() };

@@ -6,8 +6,8 @@
 use std::time::Instant;
 
 use pgmx::frame::{ClaimError, Outgoing, Pool, Reader, RxBatch, SlotLayout, To, TxBatch, Writer, window};
-use pgmx::link::Link;
 use pgmx::link::xdp::{DataPath, XdpConfig, XdpLink};
+use pgmx::link::{Channel, Link};
 use pgmx::time::Time;
 use pgmx::wire::build::{Content, DATA_HEADER_LEN, DataTemplate, DataType, Session};
 use pgmx::wire::{Gsi, Kind, Limits, Sqn, Tsi, checksum, parse};
@@ -68,10 +68,9 @@ impl Engine {
         config.ring = workload.ring;
         config.tx_budget = workload.budget;
         config.frames = workload.ring * 2 + if receives { 0 } else { workload.frames };
-        config.ports = vec![DATA_PORT];
         let (mut link, pool) = XdpLink::open(&config).map_err(words("opening the link"))?;
         if receives {
-            link.join(GROUP.into()).map_err(words("joining"))?;
+            link.join(Channel { group: GROUP.into(), data_port: DATA_PORT }, &[]).map_err(words("joining"))?;
         }
         Ok(Self { link, pool })
     }

@@ -17,7 +17,7 @@
 use core::net::IpAddr;
 
 use crate::frame::{Incoming, PathFacts, Pool, RxBatch, TxBatch};
-use crate::link::{Link, LinkError};
+use crate::link::{Channel, Link, LinkError};
 use crate::protocol::Sink;
 use crate::protocol::config::ConfigError;
 use crate::protocol::receiver::{Receiver, ReceiverConfig};
@@ -82,15 +82,16 @@ pub struct EndpointStats {
 
 struct Listener {
     id: ReceiverId,
-    group: IpAddr,
-    data_port: u16,
+    channel: Channel,
+    /// Sources it wants to hear; empty: all.
+    sources: Vec<IpAddr>,
     receiver: Receiver,
 }
 
 impl Listener {
     #[inline]
     fn wants(&self, group: &IpAddr, data_port: u16) -> bool {
-        self.data_port == data_port && self.group == *group
+        self.channel.data_port == data_port && self.channel.group == *group
     }
 }
 
@@ -98,6 +99,16 @@ struct Speaker {
     id: SourceId,
     tsi: Tsi,
     source: Source,
+}
+
+impl Speaker {
+    fn channel(&self) -> Channel {
+        channel(&self.source)
+    }
+}
+
+fn channel(source: &Source) -> Channel {
+    Channel { group: source.group(), data_port: source.data_port() }
 }
 
 /// One thread's world.
@@ -152,15 +163,15 @@ impl<L: Link> Endpoint<L> {
         let taken = self.sources.iter().any(|speaker| speaker.tsi == tsi);
         ConfigError::unless(!taken, "tsi", tsi, "a session of its own: this one is running on this endpoint")?;
         let (source, publisher) = Source::new(config, self.path, tsi, &mut self.pool, now, seed)?;
-        // RFC 3208 §8.3: NAKs may also come to the group, from neighbours that share our network.
-        if let Err(error) = self.link.join(source.group()) {
-            drop(publisher);
-            self.retiring.push(source);
-            self.retire();
-            return Err(error.into());
-        }
+        // RFC 3208 §8.3: NAKs may also come to the group, from neighbours that share our network: whoever they are.
+        let heard = self.link.listen(tsi.port).and_then(|()| self.link.join(channel(&source), &[]));
         let id = SourceId(self.fresh_id());
         self.sources.push(Speaker { id, tsi, source });
+        if let Err(error) = heard {
+            drop(publisher);
+            self.remove_source(id);
+            return Err(error.into());
+        }
         Ok((id, publisher))
     }
 
@@ -174,10 +185,16 @@ impl<L: Link> Endpoint<L> {
             format_args!("at most {most}, which the endpoint's limits let through"),
         )?;
         let receiver = Receiver::new(config, self.path, seed)?;
-        let (group, data_port) = (receiver.group(), receiver.data_port());
-        self.link.join(group)?;
+        let channel = Channel { group: receiver.group(), data_port: receiver.data_port() };
         let id = ReceiverId(self.fresh_id());
-        self.receivers.push(Listener { id, group, data_port, receiver });
+        self.receivers.push(Listener { id, channel, sources: config.sources.clone(), receiver });
+        // RFC 3208 §15.3: some of what a source tells may come to us alone.
+        let heard = self.link.listen(channel.data_port).and_then(|()| self.join(channel));
+        if let Err(error) = heard {
+            self.receivers.pop();
+            self.leave_unless_used(channel, channel.data_port);
+            return Err(error.into());
+        }
         Ok(id)
     }
 
@@ -188,7 +205,7 @@ impl<L: Link> Endpoint<L> {
     pub fn remove_source(&mut self, id: SourceId) {
         let Some(at) = self.sources.iter().position(|speaker| speaker.id == id) else { return };
         let speaker = self.sources.remove(at);
-        self.leave_unless_used(speaker.source.group());
+        self.leave_unless_used(speaker.channel(), speaker.tsi.port);
         self.retiring.push(speaker.source);
         self.retire();
     }
@@ -198,15 +215,30 @@ impl<L: Link> Endpoint<L> {
         let Some(at) = self.receivers.iter().position(|listener| listener.id == id) else { return };
         let mut listener = self.receivers.remove(at);
         listener.receiver.close(&mut self.pool, sink);
-        self.leave_unless_used(listener.group);
+        self.leave_unless_used(listener.channel, listener.channel.data_port);
     }
 
-    fn leave_unless_used(&mut self, group: IpAddr) {
-        let used = self.receivers.iter().any(|listener| listener.group == group)
-            || self.sources.iter().any(|speaker| speaker.source.group() == group);
-        if !used {
-            // A membership that cannot be left costs packets that nobody wants, and those are counted.
-            let _ = self.link.leave(group);
+    /// Joins a channel for all who use it: from the sources that any of them names, or from everybody if one names none.
+    fn join(&mut self, channel: Channel) -> Result<(), LinkError> {
+        let mut listeners = self.receivers.iter().filter(|listener| listener.channel == channel).peekable();
+        let anybody = self.sources.iter().any(|speaker| speaker.channel() == channel)
+            || listeners.clone().any(|listener| listener.sources.is_empty());
+        let mut sources: Vec<IpAddr> = Vec::new();
+        while let Some(listener) = listeners.next_if(|_| !anybody) {
+            sources.extend(listener.sources.iter().filter(|source| !sources.contains(source)).collect::<Vec<_>>());
+        }
+        self.link.join(channel, &sources)
+    }
+
+    /// What cannot be left costs packets that nobody wants, and those are counted.
+    fn leave_unless_used(&mut self, channel: Channel, port: u16) {
+        let joined = self.receivers.iter().any(|listener| listener.channel == channel)
+            || self.sources.iter().any(|speaker| speaker.channel() == channel);
+        let _ = if joined { self.join(channel) } else { self.link.leave(channel) };
+        let listening = self.receivers.iter().any(|listener| listener.channel.data_port == port)
+            || self.sources.iter().any(|speaker| speaker.tsi.port == port);
+        if !listening {
+            let _ = self.link.unlisten(port);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::frame::{Layout, Outgoing, To};
+use crate::link::Channel;
 use crate::link::memory::{Hub, MemoryLink};
 use crate::protocol::config::Profile;
 use crate::protocol::{Delivery, Event};
@@ -203,13 +204,21 @@ impl Link for Deaf {
         self.0.path()
     }
 
-    fn join(&mut self, group: IpAddr) -> Result<(), LinkError> {
+    fn join(&mut self, channel: Channel, _: &[IpAddr]) -> Result<(), LinkError> {
         let error = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
-        Err(LinkError::System { attempt: format!("join {group}"), error })
+        Err(LinkError::System { attempt: format!("join {channel}"), error })
     }
 
-    fn leave(&mut self, group: IpAddr) -> Result<(), LinkError> {
-        self.0.leave(group)
+    fn leave(&mut self, channel: Channel) -> Result<(), LinkError> {
+        self.0.leave(channel)
+    }
+
+    fn listen(&mut self, port: u16) -> Result<(), LinkError> {
+        self.0.listen(port)
+    }
+
+    fn unlisten(&mut self, port: u16) -> Result<(), LinkError> {
+        self.0.unlisten(port)
     }
 
     fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {

@@ -13,7 +13,7 @@ use core::cell::RefCell;
 use core::net::IpAddr;
 use std::rc::Rc;
 
-use super::{Link, LinkError};
+use super::{Channel, Link, LinkError};
 use crate::frame::{Incoming, Outgoing, PathFacts, Pool, RxBatch, To, TxBatch, copy_octets};
 use crate::time::Time;
 
@@ -73,7 +73,7 @@ impl Ring {
 
 struct Port {
     address: IpAddr,
-    groups: Vec<IpAddr>,
+    channels: Vec<Channel>,
     ring: Ring,
     /// Packets that found the ring full.
     overruns: u64,
@@ -116,7 +116,7 @@ impl Hub {
         assert!(hub.all.iter().all(|port| port.address != address), "{address} is plugged in already");
         assert!(hub.all.len() < usize::from(u16::MAX), "a hub of 65,535 ports");
         let number = hub.all.len();
-        hub.all.push(Port { address, groups: Vec::new(), ring: Ring::new(self.ring_packets), overruns: 0 });
+        hub.all.push(Port { address, channels: Vec::new(), ring: Ring::new(self.ring_packets), overruns: 0 });
         hub.addresses.push(address);
         hub.generation += 1;
         drop(hub);
@@ -173,7 +173,7 @@ impl Route {
         self.generation = hub.generation;
         self.ports.clear();
         let reached = |port: &Port| match to {
-            To::Group(group) | To::Neighbours(group) => port.groups.contains(&group),
+            To::Group(group) | To::Neighbours(group) => port.channels.iter().any(|channel| channel.group == group),
             To::Unicast(address) => port.address == address,
         };
         let ports = hub.all.iter().enumerate();
@@ -198,20 +198,30 @@ impl Link for MemoryLink {
         PathFacts { nla: self.address, mtu: Self::MTU, front: 14 + ip_header, alert, ip_header }
     }
 
-    fn join(&mut self, group: IpAddr) -> Result<(), LinkError> {
+    /// Sources are not told apart here: whoever cares asks the packets.
+    fn join(&mut self, channel: Channel, _sources: &[IpAddr]) -> Result<(), LinkError> {
         let mut hub = self.hub.borrow_mut();
-        let groups = &mut hub.all[usize::from(self.number)].groups;
-        if !groups.contains(&group) {
-            groups.push(group);
+        let channels = &mut hub.all[usize::from(self.number)].channels;
+        if !channels.contains(&channel) {
+            channels.push(channel);
         }
         hub.generation += 1;
         Ok(())
     }
 
-    fn leave(&mut self, group: IpAddr) -> Result<(), LinkError> {
+    fn leave(&mut self, channel: Channel) -> Result<(), LinkError> {
         let mut hub = self.hub.borrow_mut();
-        hub.all[usize::from(self.number)].groups.retain(|&member| member != group);
+        hub.all[usize::from(self.number)].channels.retain(|&member| member != channel);
         hub.generation += 1;
+        Ok(())
+    }
+
+    /// What is sent to our address is for us, whatever its port.
+    fn listen(&mut self, _port: u16) -> Result<(), LinkError> {
+        Ok(())
+    }
+
+    fn unlisten(&mut self, _port: u16) -> Result<(), LinkError> {
         Ok(())
     }
 
@@ -278,7 +288,7 @@ impl Link for MemoryLink {
     fn shut_down(&mut self, _pool: &mut Pool) {
         let mut hub = self.hub.borrow_mut();
         let port = &mut hub.all[usize::from(self.number)];
-        port.groups.clear();
+        port.channels.clear();
         port.ring.taken = port.ring.put;
         hub.generation += 1;
     }
@@ -290,6 +300,7 @@ mod tests {
     use crate::frame::Layout;
 
     const GROUP: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(239, 1, 2, 3));
+    const CHANNEL: Channel = Channel { group: GROUP, data_port: 7500 };
 
     struct Side {
         link: MemoryLink,
@@ -328,13 +339,13 @@ mod tests {
     fn a_group_reaches_its_members_but_not_its_sender_and_a_host_reaches_one() {
         let hub = Hub::new(8);
         let (mut a, mut b, mut c) = (Side::new(&hub, 1), Side::new(&hub, 2), Side::new(&hub, 3));
-        a.link.join(GROUP).expect("joined");
-        b.link.join(GROUP).expect("joined");
+        a.link.join(CHANNEL, &[]).expect("joined");
+        b.link.join(CHANNEL, &[]).expect("joined");
         a.send(To::Group(GROUP), b"one");
         assert_eq!(b.receive(), [(b"one".to_vec(), a.link.address, GROUP)]);
         assert!(a.receive().is_empty() && c.receive().is_empty());
-        c.link.join(GROUP).expect("joined");
-        b.link.leave(GROUP).expect("left");
+        c.link.join(CHANNEL, &[]).expect("joined");
+        b.link.leave(CHANNEL).expect("left");
         a.send(To::Neighbours(GROUP), b"two");
         assert_eq!(c.receive().len(), 1);
         assert!(b.receive().is_empty());

@@ -6,16 +6,22 @@
 //!   back to the pool when the last octet was read (a completion). Until then a window slot is in flight.
 //! * [`Link::receive`] appends at most `into.room()` packets, each in a frame of the pool, its range the PGM packet.
 //! * Neither blocks, and neither makes a system call per packet.
+//! * An interface that is down is no error: what it does not take is kept or counted, and it goes on when the interface is up again.
 
 pub mod faults;
+mod kernel;
 pub mod memory;
 #[cfg(feature = "xdp")]
 pub mod xdp;
 
+use core::fmt;
 use core::net::IpAddr;
+
+pub use kernel::interface::{Address, InterfaceError};
 
 use crate::frame::{PathFacts, Pool, RxBatch, TxBatch};
 use crate::time::Time;
+use crate::wire::net::{UDP_MULTICAST_PORT, UDP_UNICAST_PORT};
 
 /// Why a link failed as a whole. A packet that could not be sent is counted by the link, not reported here.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +34,60 @@ pub enum LinkError {
         /// The answer.
         error: std::io::Error,
     },
+    /// Another link on this host already takes these packets off the interface, or would lose them to us.
+    #[error(
+        "{channel} on {interface} is in use by process {pid} over {link}: both cannot have it, because AF_XDP takes packets off the interface; end that process, use another group or port, or run both with --io raw"
+    )]
+    Claimed {
+        /// What was asked for.
+        channel: Channel,
+        /// The interface.
+        interface: String,
+        /// Who has it.
+        pid: u32,
+        /// The kind of its link.
+        link: String,
+    },
+}
+
+/// What sessions are heard by: a group, and the data port that their packets carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Channel {
+    /// The group.
+    pub group: IpAddr,
+    /// The PGM data-destination port.
+    pub data_port: u16,
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "group {} port {}", self.group, self.data_port)
+    }
+}
+
+/// What PGM packets travel in. Both ends must agree: nobody hears the other one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Encapsulation {
+    /// IP protocol 113, as the RFC has it (`pgm://`).
+    #[default]
+    Pgm,
+    /// UDP, by practice (`epgm://`).
+    Udp {
+        /// Port of packets to one host.
+        unicast_port: u16,
+        /// Port of packets to a group.
+        multicast_port: u16,
+    },
+}
+
+impl Encapsulation {
+    /// UDP on the two ports of other implementations, 3055 and 3056.
+    pub const UDP: Self = Self::Udp { unicast_port: UDP_UNICAST_PORT, multicast_port: UDP_MULTICAST_PORT };
+
+    /// UDP on one port for both kinds of packets, as `epgm://` endpoints write it.
+    pub const fn one_port(port: u16) -> Self {
+        Self::Udp { unicast_port: port, multicast_port: port }
+    }
 }
 
 /// A way to the network.
@@ -35,11 +95,19 @@ pub trait Link {
     /// Address, MTU and header sizes.
     fn path(&self) -> PathFacts;
 
-    /// Receives packets for a group from now on.
-    fn join(&mut self, group: IpAddr) -> Result<(), LinkError>;
+    /// Receives this channel's packets from now on: those of these sources, or of all if none is named. Joining again replaces the
+    /// sources.
+    fn join(&mut self, channel: Channel, sources: &[IpAddr]) -> Result<(), LinkError>;
 
-    /// No longer receives packets for a group.
-    fn leave(&mut self, group: IpAddr) -> Result<(), LinkError>;
+    /// No longer receives this channel's packets.
+    fn leave(&mut self, channel: Channel) -> Result<(), LinkError>;
+
+    /// Receives from now on what is sent to our address with this PGM destination port: the source port of a session of ours, or a data
+    /// port that receivers of ours listen on.
+    fn listen(&mut self, port: u16) -> Result<(), LinkError>;
+
+    /// No longer receives them.
+    fn unlisten(&mut self, port: u16) -> Result<(), LinkError>;
 
     /// Takes back what has left, appends what has come. Returns how many packets came.
     fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError>;

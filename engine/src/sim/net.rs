@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::frame::{Frame, Incoming, PathFacts, Pool, RxBatch, To, TxBatch};
-use crate::link::{Link, LinkError};
+use crate::link::{Channel, Link, LinkError};
 use crate::time::{Time, earliest};
 
 /// A packet on its way, and how many ports it has still to reach.
@@ -235,7 +235,8 @@ impl Link for SimLink {
         PathFacts { nla: self.config.address, mtu: 1500, front: 14 + ip_header, alert, ip_header }
     }
 
-    fn join(&mut self, group: IpAddr) -> Result<(), LinkError> {
+    fn join(&mut self, channel: Channel, _sources: &[IpAddr]) -> Result<(), LinkError> {
+        let group = channel.group;
         let mut net = self.net.borrow_mut();
         let Some(at) = net.groups.iter().position(|one| one.address == group) else {
             net.groups.push(Group { address: group, members: vec![self.port] });
@@ -248,10 +249,18 @@ impl Link for SimLink {
         Ok(())
     }
 
-    fn leave(&mut self, group: IpAddr) -> Result<(), LinkError> {
-        for one in self.net.borrow_mut().groups.iter_mut().filter(|one| one.address == group) {
+    fn leave(&mut self, channel: Channel) -> Result<(), LinkError> {
+        for one in self.net.borrow_mut().groups.iter_mut().filter(|one| one.address == channel.group) {
             one.members.retain(|&member| member != self.port);
         }
+        Ok(())
+    }
+
+    fn listen(&mut self, _port: u16) -> Result<(), LinkError> {
+        Ok(())
+    }
+
+    fn unlisten(&mut self, _port: u16) -> Result<(), LinkError> {
         Ok(())
     }
 
@@ -335,7 +344,7 @@ mod tests {
         net.borrow_mut().set_wake(2, Time::from_nanos(u64::MAX));
         let group = IpAddr::from([239, 0, 0, 1]);
         for link in [&mut slow, &mut quick, &mut reader] {
-            link.join(group).expect("joined");
+            link.join(Channel { group, data_port: 1 }, &[]).expect("joined");
         }
         let mut pool = Pool::anonymous(Layout::standard(8)).expect("a small mapping");
         let send = |link: &mut SimLink, octet: u8, pool: &mut Pool| {

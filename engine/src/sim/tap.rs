@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::wire_watch::WireWatch;
 use crate::frame::{PathFacts, Pool, RxBatch, TxBatch};
-use crate::link::{Link, LinkError};
+use crate::link::{Channel, Link, LinkError};
 use crate::time::Time;
 
 /// Packets that are looked at in one go.
@@ -40,12 +40,20 @@ impl<L: Link> Link for Tap<L> {
         self.inner.path()
     }
 
-    fn join(&mut self, group: IpAddr) -> Result<(), LinkError> {
-        self.inner.join(group)
+    fn join(&mut self, channel: Channel, sources: &[IpAddr]) -> Result<(), LinkError> {
+        self.inner.join(channel, sources)
     }
 
-    fn leave(&mut self, group: IpAddr) -> Result<(), LinkError> {
-        self.inner.leave(group)
+    fn leave(&mut self, channel: Channel) -> Result<(), LinkError> {
+        self.inner.leave(channel)
+    }
+
+    fn listen(&mut self, port: u16) -> Result<(), LinkError> {
+        self.inner.listen(port)
+    }
+
+    fn unlisten(&mut self, port: u16) -> Result<(), LinkError> {
+        self.inner.unlisten(port)
     }
 
     fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {

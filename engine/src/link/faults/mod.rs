@@ -13,7 +13,7 @@ pub use lane::FaultCounts;
 use lane::Lane;
 pub use plan::{Burst, Chance, FaultPlan, PlanError, SidePlan};
 
-use super::{Link, LinkError};
+use super::{Channel, Link, LinkError};
 use crate::frame::{Incoming, Outgoing, PathFacts, Pool, RxBatch, TxBatch};
 use crate::time::{Time, earliest, nanos};
 
@@ -79,12 +79,20 @@ impl<L: Link> Link for Faults<L> {
         self.inner.path()
     }
 
-    fn join(&mut self, group: IpAddr) -> Result<(), LinkError> {
-        self.inner.join(group)
+    fn join(&mut self, channel: Channel, sources: &[IpAddr]) -> Result<(), LinkError> {
+        self.inner.join(channel, sources)
     }
 
-    fn leave(&mut self, group: IpAddr) -> Result<(), LinkError> {
-        self.inner.leave(group)
+    fn leave(&mut self, channel: Channel) -> Result<(), LinkError> {
+        self.inner.leave(channel)
+    }
+
+    fn listen(&mut self, port: u16) -> Result<(), LinkError> {
+        self.inner.listen(port)
+    }
+
+    fn unlisten(&mut self, port: u16) -> Result<(), LinkError> {
+        self.inner.unlisten(port)
     }
 
     #[inline]

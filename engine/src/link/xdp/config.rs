@@ -4,13 +4,12 @@
 //! and the allowed range.
 
 use core::fmt;
-use std::io;
 use std::net::Ipv4Addr;
 
 use pgmx_ebpf::{Attachment, SteeringError};
 
 use crate::frame::{Layout, SlabError};
-use crate::link::LinkError;
+use crate::link::{InterfaceError, LinkError};
 
 /// How frames get from and to the driver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,8 +34,6 @@ pub struct XdpConfig {
     pub queue: Option<u32>,
     /// Our address; `None` takes the first of the interface.
     pub address: Option<Ipv4Addr>,
-    /// PGM ports to listen on from the start: data ports of joined groups, and source ports that NAKs come back to.
-    pub ports: Vec<u16>,
     /// How frames get from and to the driver.
     pub data_path: DataPath,
     /// Octets of a frame: 2048, or 4096 for an MTU above 1,750.
@@ -61,7 +58,6 @@ impl XdpConfig {
             interface: interface.into(),
             queue: None,
             address: None,
-            ports: Vec::new(),
             data_path: DataPath::default(),
             frame_size: 2048,
             frames: 16_384,
@@ -156,13 +152,8 @@ pub enum XdpError {
         allowed: String,
     },
     /// The interface cannot be asked or used.
-    #[error("{attempt}: {error}")]
-    Interface {
-        /// What was attempted, and on what.
-        attempt: String,
-        /// The answer.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
     /// The steering program could not be put to work.
     #[error(transparent)]
     Steering(#[from] SteeringError),

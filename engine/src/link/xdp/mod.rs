@@ -16,8 +16,6 @@
 mod config;
 mod descriptors;
 mod destinations;
-mod interface;
-mod membership;
 mod neighbours;
 mod queue;
 
@@ -30,14 +28,16 @@ use pgmx_ebpf::Steering;
 pub use config::{DataPath, Refusal, Taken, XdpConfig, XdpError};
 pub use pgmx_ebpf::{Attachment, Owner, SteeringError, Verdict};
 
-use super::{Link, LinkError};
+use super::Address;
+use super::kernel::claims::{Claim, Kind};
+use super::kernel::interface::Interface;
+use super::kernel::membership::Memberships;
+use super::{Channel, Link, LinkError};
 use crate::frame::{Frame, Incoming, Layout, Outgoing, PathFacts, Pool, RxBatch, TxBatch};
 use crate::time::Time;
 use crate::wire::net::{NetHeader, NetReject, NetRejectCounters, PROTO_PGM, parse_frame};
 use descriptors::Descriptors;
 use destinations::Destinations;
-use interface::Interface;
-use membership::Membership;
 use neighbours::Neighbours;
 use queue::Queue;
 
@@ -91,7 +91,8 @@ pub struct XdpLink {
     steering: Option<Steering>,
     queues: Vec<Queue>,
     descriptors: Descriptors,
-    membership: Membership,
+    memberships: Memberships,
+    channels: Vec<(Channel, Claim)>,
     interface: Interface,
     address: Ipv4Addr,
     ports: Vec<u16>,
@@ -106,7 +107,7 @@ pub struct XdpLink {
 impl XdpLink {
     /// Opens a link: attaches the steering program, binds the sockets, fills their rings and listens on the ports given.
     pub fn open(config: &XdpConfig) -> Result<(Self, Pool), XdpError> {
-        let interface = Interface::named(&config.interface)?;
+        let interface = Interface::find(&config.interface)?;
         if config.queue.is_some_and(|queue| queue >= interface.queues) {
             let allowed = format!("0 to {} on {}", interface.queues - 1, interface.name);
             return Err(XdpError::Config { field: "queue", value: config.queue.unwrap_or_default(), allowed });
@@ -118,10 +119,8 @@ impl XdpLink {
             let allowed = format!("4096 for the MTU of {} (an MTU of {mtu_max} fits)", interface.mtu);
             return Err(XdpError::Config { field: "frame_size", value: config.frame_size, allowed });
         }
-        let address = config.address.or(interface.address).ok_or_else(|| XdpError::Interface {
-            attempt: format!("finding our IPv4 address on {}", interface.name),
-            error: io::Error::from(io::ErrorKind::AddrNotAvailable),
-        })?;
+        let wanted = config.address.map_or(Address::Ipv4, |address| Address::Is(address.into()));
+        let IpAddr::V4(address) = interface.address(wanted)? else { unreachable!("an IPv4 address was asked for") };
 
         // Some drivers take no socket before a program is there. Until a socket is in its map, everything passes.
         let mut steering = Steering::attach(&interface.name, interface.index, false)?;
@@ -146,11 +145,12 @@ impl XdpLink {
         }
         let attachment = steering.attachment();
         let taken = Taken { attachment, zero_copy, queues: queues.len() as u32, tx_budget, refusals };
-        let mut link = Self {
+        let link = Self {
             steering: Some(steering),
             queues,
             descriptors,
-            membership: Membership::new(interface.index),
+            memberships: Memberships::new(interface.index),
+            channels: Vec::new(),
             destinations: Destinations::new(interface.mac, address, config.ttl, config.tos),
             interface,
             address,
@@ -160,30 +160,12 @@ impl XdpLink {
             neighbours: Neighbours::new(),
             counters: XdpCounters::default(),
         };
-        for &port in &config.ports {
-            link.listen(port)?;
-        }
         Ok((link, pool))
     }
 
     /// What the link took, and what better it was refused.
     pub fn taken(&self) -> &Taken {
         &self.taken
-    }
-
-    /// Receives from now on what has this data port in joined groups, and what is sent to this port at our address.
-    pub fn listen(&mut self, port: u16) -> Result<(), LinkError> {
-        if self.ports.contains(&port) {
-            return Ok(());
-        }
-        if let Some(steering) = &mut self.steering {
-            steering.claim_local(self.address, port).map_err(|error| steering_failed(&error))?;
-            for group in self.membership.groups() {
-                steering.claim_group(group, port).map_err(|error| steering_failed(&error))?;
-            }
-        }
-        self.ports.push(port);
-        Ok(())
     }
 
     /// What was counted here.
@@ -261,29 +243,51 @@ impl Link for XdpLink {
         }
     }
 
-    fn join(&mut self, group: IpAddr) -> Result<(), LinkError> {
-        let group = self.ipv4("joining", group)?;
-        if self.membership.holds(group) {
-            return Ok(());
+    fn join(&mut self, channel: Channel, sources: &[IpAddr]) -> Result<(), LinkError> {
+        let group = self.ipv4("joining", channel.group)?;
+        if !self.channels.iter().any(|entry| entry.0 == channel) {
+            let claim = Claim::hold(Kind::Xdp, (&self.interface.name, self.interface.index), "pgm", channel)?;
+            // Claimed before it is joined: what the report of the membership brings in finds its way at once.
+            if let Some(steering) = &mut self.steering {
+                steering.claim_group(group, channel.data_port).map_err(|error| steering_failed(&error))?;
+            }
+            self.channels.push((channel, claim));
         }
-        // Claimed before it is joined: what the report of the membership brings in finds its way at once.
-        let joined = self.claim(group).and_then(|()| {
-            self.membership.join(group).map_err(|error| self.group_failed("joining", group.into(), error))
-        });
-        if joined.is_err() {
-            // What was not claimed cannot be released; the error worth telling is the first one.
-            let _ = self.release(group);
-        }
-        joined
+        let joined = self.memberships.join(channel.group, sources);
+        joined.map_err(|error| self.group_failed("joining", channel.group, error))
     }
 
-    fn leave(&mut self, group: IpAddr) -> Result<(), LinkError> {
-        let group = self.ipv4("leaving", group)?;
-        if !self.membership.holds(group) {
+    fn leave(&mut self, channel: Channel) -> Result<(), LinkError> {
+        let group = self.ipv4("leaving", channel.group)?;
+        let Some(at) = self.channels.iter().position(|entry| entry.0 == channel) else { return Ok(()) };
+        self.channels.remove(at);
+        if !self.channels.iter().any(|entry| entry.0.group == channel.group) {
+            self.memberships.leave(channel.group);
+        }
+        match &mut self.steering {
+            Some(steering) => steering.release_group(group, channel.data_port).map_err(|error| steering_failed(&error)),
+            None => Ok(()),
+        }
+    }
+
+    fn listen(&mut self, port: u16) -> Result<(), LinkError> {
+        if self.ports.contains(&port) {
             return Ok(());
         }
-        self.membership.leave(group).map_err(|error| self.group_failed("leaving", group.into(), error))?;
-        self.release(group)
+        if let Some(steering) = &mut self.steering {
+            steering.claim_local(self.address, port).map_err(|error| steering_failed(&error))?;
+        }
+        self.ports.push(port);
+        Ok(())
+    }
+
+    fn unlisten(&mut self, port: u16) -> Result<(), LinkError> {
+        let Some(at) = self.ports.iter().position(|&one| one == port) else { return Ok(()) };
+        self.ports.remove(at);
+        match &mut self.steering {
+            Some(steering) => steering.release_local(self.address, port).map_err(|error| steering_failed(&error)),
+            None => Ok(()),
+        }
     }
 
     fn receive(&mut self, _now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
@@ -375,22 +379,6 @@ impl Link for XdpLink {
 }
 
 impl XdpLink {
-    fn claim(&mut self, group: Ipv4Addr) -> Result<(), LinkError> {
-        let Some(steering) = &mut self.steering else { return Ok(()) };
-        self.ports
-            .iter()
-            .try_for_each(|&port| steering.claim_group(group, port))
-            .map_err(|error| steering_failed(&error))
-    }
-
-    fn release(&mut self, group: Ipv4Addr) -> Result<(), LinkError> {
-        let Some(steering) = &mut self.steering else { return Ok(()) };
-        self.ports
-            .iter()
-            .try_for_each(|&port| steering.release_group(group, port))
-            .map_err(|error| steering_failed(&error))
-    }
-
     #[inline]
     fn wake_transmit(&mut self) -> Result<(), LinkError> {
         match self.queues[0].wake_transmit() {

@@ -19,8 +19,8 @@ use xsk_rs::umem::frame::FrameDesc;
 use xsk_rs::umem::{CompQueue, FillQueue};
 
 use super::descriptors::{Descriptors, Returned};
-use super::interface::set_option;
 use crate::frame::{Frame, Pool};
+use crate::link::kernel::socket::set_option;
 
 /// Descriptors that move at a time. A ring is shared with the kernel by cache line; a batch of 64 shares the cost of publishing it,
 /// and a larger one gains nothing measurable while it delays the first packet.
@@ -101,7 +101,7 @@ impl Queue {
 
     /// Asks the kernel to move this many packets at a call in copy mode.
     pub(super) fn set_tx_budget(&self, packets: u32) -> io::Result<()> {
-        set_option(self.descriptor(), SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &packets)
+        set_option(&self.descriptor(), SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &packets)
     }
 
     /// Fills the fill ring as far as there are frames; says whether the pool ran dry.

@@ -1,0 +1,132 @@
+//! Group membership: what IGMP and MLD report, and what the card's filter lets in.
+//!
+//! [`join`] and [`leave`] change the membership of one socket. [`Memberships`] keeps those of a link that has no kernel socket of its
+//! own to receive with (`AF_XDP` joins nothing). Guards: a group is joined once however often it is asked for, and every membership ends
+//! with its socket.
+
+use core::net::IpAddr;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::socket::{KernelAddress, family_of, open, set_option};
+
+/// `struct group_req`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Group {
+    interface: u32,
+    group: libc::sockaddr_storage,
+}
+
+/// `struct group_source_req`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct GroupAndSource {
+    interface: u32,
+    group: libc::sockaddr_storage,
+    source: libc::sockaddr_storage,
+}
+
+const MCAST_JOIN_GROUP: i32 = 42;
+const MCAST_LEAVE_GROUP: i32 = 45;
+const MCAST_JOIN_SOURCE_GROUP: i32 = 46;
+
+/// Makes a socket a member on an interface: of the group, or of the group as these sources fill it.
+pub(in crate::link) fn join(
+    socket: &impl AsRawFd,
+    interface: u32,
+    group: IpAddr,
+    sources: &[IpAddr],
+) -> io::Result<()> {
+    if sources.is_empty() {
+        return change(socket, interface, MCAST_JOIN_GROUP, group);
+    }
+    for &source in sources {
+        let request = GroupAndSource {
+            interface,
+            group: *KernelAddress::of(group, interface).storage(),
+            source: *KernelAddress::of(source, interface).storage(),
+        };
+        if let Err(error) = set_option(socket, level(group), MCAST_JOIN_SOURCE_GROUP, &request) {
+            // Half a membership is none; that it cannot be left when it was never joined is no news.
+            let _ = leave(socket, interface, group);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Ends the membership of a socket, whatever its sources.
+pub(in crate::link) fn leave(socket: &impl AsRawFd, interface: u32, group: IpAddr) -> io::Result<()> {
+    change(socket, interface, MCAST_LEAVE_GROUP, group)
+}
+
+fn change(socket: &impl AsRawFd, interface: u32, option: i32, group: IpAddr) -> io::Result<()> {
+    let request = Group { interface, group: *KernelAddress::of(group, interface).storage() };
+    set_option(socket, level(group), option, &request)
+}
+
+fn level(group: IpAddr) -> i32 {
+    if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 }
+}
+
+/// The memberships of a link on one interface, on sockets that receive nothing.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "xdp"), allow(dead_code))] // the other links join with the sockets they receive with
+pub(in crate::link) struct Memberships {
+    interface: u32,
+    /// One for each group: a socket may be a member of 20 groups only (`igmp_max_memberships`).
+    held: Vec<(IpAddr, OwnedFd)>,
+}
+
+#[cfg_attr(not(feature = "xdp"), allow(dead_code))]
+impl Memberships {
+    pub(in crate::link) fn new(interface: u32) -> Self {
+        Self { interface, held: Vec::new() }
+    }
+
+    /// Joins a group; joining again replaces the sources.
+    pub(in crate::link) fn join(&mut self, group: IpAddr, sources: &[IpAddr]) -> io::Result<()> {
+        // The new one is there before the old one goes, so that the card never stops listening.
+        let socket = open(family_of(group), libc::SOCK_DGRAM, 0)?;
+        join(&socket, self.interface, group, sources)?;
+        self.leave(group);
+        self.held.push((group, socket));
+        Ok(())
+    }
+
+    /// Leaves a group.
+    pub(in crate::link) fn leave(&mut self, group: IpAddr) {
+        self.held.retain(|entry| entry.0 != group);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback() -> u32 {
+        // SAFETY: the name ends with a zero and lives through the call.
+        unsafe { libc::if_nametoindex(c"lo".as_ptr()) }
+    }
+
+    #[test]
+    fn a_hundred_groups_are_joined_once_each_and_left_again() {
+        let mut memberships = Memberships::new(loopback());
+        let group = |n: u8| IpAddr::from([239, 255, 113, n]);
+        for n in 0..100 {
+            memberships.join(group(n), &[]).expect("any group can be joined on loopback");
+            memberships.join(group(n), &[[127, 0, 0, 1].into(), [127, 0, 0, 2].into()]).expect("with sources");
+        }
+        assert_eq!(memberships.held.len(), 100);
+        for n in 0..100 {
+            memberships.leave(group(n));
+        }
+        assert!(memberships.held.is_empty());
+    }
+
+    #[test]
+    fn a_host_is_no_group() {
+        assert!(Memberships::new(loopback()).join([10, 0, 0, 1].into(), &[]).is_err());
+    }
+}
