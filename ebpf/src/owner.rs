@@ -16,14 +16,17 @@ pub struct Owner {
     pub id: u32,
     /// Its name, as far as the kernel tells.
     pub name: Option<String>,
+    /// The process that holds it, where that can be told.
+    pub pid: Option<u32>,
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
-            Some(name) => write!(f, "program {} ({name})", self.id),
-            None => write!(f, "program {}", self.id),
+            Some(name) => write!(f, "program {} ({name})", self.id)?,
+            None => write!(f, "program {}", self.id)?,
         }
+        self.pid.map_or(Ok(()), |pid| write!(f, " of process {pid}"))
     }
 }
 
@@ -34,7 +37,7 @@ impl Owner {
         let named = |id| loaded_programs().flatten().find(|program| program.id() == id);
         let name =
             named(id).and_then(|program| program.name_as_str().map(str::to_owned)).filter(|name| !name.is_empty());
-        Some(Self { id, name })
+        Some(Self { id, name, pid: None })
     }
 }
 
