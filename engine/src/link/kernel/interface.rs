@@ -12,6 +12,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use super::socket::{open, read_address};
 use crate::wire::net::MacAddr;
 
+const SIOCETHTOOL: libc::c_ulong = 0x8946;
+
 /// Which of an interface's addresses a link takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Address {
@@ -137,6 +139,22 @@ impl Interface {
             },
         })
     }
+
+    /// Whether the card or the driver takes VLAN tags out of what it receives, so that no XDP program sees them.
+    #[cfg_attr(not(feature = "xdp"), allow(dead_code))]
+    pub(in crate::link) fn hides_tags(&self) -> bool {
+        const ETHTOOL_GFLAGS: u32 = 0x25;
+        const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+        let (Ok(name), Ok(control)) = (CString::new(self.name.as_str()), open(libc::AF_INET, libc::SOCK_DGRAM, 0))
+        else {
+            return false;
+        };
+        // `struct ethtool_value`.
+        let mut value = [ETHTOOL_GFLAGS, 0];
+        let mut request = Request::new(&name);
+        request.0.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+        request.ask(&control, SIOCETHTOOL).is_ok() && value[1] & ETH_FLAG_RXVLAN != 0
+    }
 }
 
 /// An IPv6 address that is of use beyond its own network.
@@ -211,7 +229,6 @@ fn queues(control: &OwnedFd, name: &CString) -> u32 {
         combined: u32,
     }
     const ETHTOOL_GCHANNELS: u32 = 0x3c;
-    const SIOCETHTOOL: libc::c_ulong = 0x8946;
 
     let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
     let mut request = Request::new(name);
@@ -238,7 +255,7 @@ impl Request {
 
     fn ask(mut self, control: &OwnedFd, question: libc::c_ulong) -> io::Result<Self> {
         // SAFETY: the descriptor is open, the structure is the one that these questions take and is ours alone; where it holds a
-        // pointer (`queues`), that points at what the question takes and outlives the call.
+        // pointer (`queues`, `hides_tags`), that points at what the question takes and outlives the call.
         if unsafe { libc::ioctl(control.as_raw_fd(), question as _, &raw mut self.0) } < 0 {
             return Err(io::Error::last_os_error());
         }

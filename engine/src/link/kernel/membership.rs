@@ -75,9 +75,13 @@ fn level(group: IpAddr) -> i32 {
 #[cfg_attr(not(feature = "xdp"), allow(dead_code))] // the other links join with the sockets they receive with
 pub(in crate::link) struct Memberships {
     interface: u32,
-    /// One for each group: a socket may be a member of 20 groups only (`igmp_max_memberships`).
-    held: Vec<(IpAddr, OwnedFd)>,
+    /// A socket may be a member of 20 groups only (`igmp_max_memberships`): each has its own, and more for many sources.
+    held: Vec<(IpAddr, Vec<OwnedFd>)>,
 }
+
+/// Sources that one socket may name (`igmp_max_msf`).
+#[cfg_attr(not(feature = "xdp"), allow(dead_code))]
+const SOURCES_MAX: usize = 10;
 
 #[cfg_attr(not(feature = "xdp"), allow(dead_code))]
 impl Memberships {
@@ -88,10 +92,18 @@ impl Memberships {
     /// Joins a group; joining again replaces the sources.
     pub(in crate::link) fn join(&mut self, group: IpAddr, sources: &[IpAddr]) -> io::Result<()> {
         // The new one is there before the old one goes, so that the card never stops listening.
-        let socket = open(family_of(group), libc::SOCK_DGRAM, 0)?;
-        join(&socket, self.interface, group, sources)?;
+        let member = |sources: &[IpAddr]| {
+            let socket = open(family_of(group), libc::SOCK_DGRAM, 0)?;
+            join(&socket, self.interface, group, sources).map(|()| socket)
+        };
+        let sockets: io::Result<Vec<OwnedFd>> = if sources.is_empty() {
+            member(&[]).map(|one| vec![one])
+        } else {
+            sources.chunks(SOURCES_MAX).map(member).collect()
+        };
+        let sockets = sockets?;
         self.leave(group);
-        self.held.push((group, socket));
+        self.held.push((group, sockets));
         Ok(())
     }
 
@@ -123,6 +135,15 @@ mod tests {
             memberships.leave(group(n));
         }
         assert!(memberships.held.is_empty());
+    }
+
+    #[test]
+    fn a_group_has_as_many_sources_as_are_named() {
+        let mut memberships = Memberships::new(loopback());
+        let group = IpAddr::from([239, 255, 113, 101]);
+        let sources: Vec<IpAddr> = (1..=35).map(|n| [10, 0, 0, n].into()).collect();
+        memberships.join(group, &sources).expect("more sources than a socket takes");
+        assert_eq!(memberships.held[0].1.len(), 4);
     }
 
     #[test]

@@ -34,6 +34,7 @@ const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_VIA: u16 = 18;
 const RTN_UNICAST: u8 = 1;
+const RTM_F_FIB_MATCH: u32 = 0x2000;
 /// `linux/neighbour.h`.
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
@@ -120,23 +121,26 @@ impl Netlink {
         question[1] = if host.is_ipv4() { 32 } else { 128 };
         put_address(&mut question, RTA_DST, host);
         put(&mut question, RTA_OIF, &interface.to_ne_bytes());
+        // Asked for an interface by name, IPv4 takes every host without a route for a neighbour: is there one at all?
+        let mut is_route = question.clone();
+        is_route[8..12].copy_from_slice(&RTM_F_FIB_MATCH.to_ne_bytes());
+        if self.ask_route(&is_route, |_| ())?.is_none() {
+            return Ok(None);
+        }
+        Ok(self.ask_route(&question, |body| hop(body, interface, host))?.flatten())
+    }
+
+    /// What is read in the answer to a question for a route; `None` if there is no route.
+    fn ask_route<T>(&mut self, question: &[u8], read: impl Fn(&[u8]) -> T) -> io::Result<Option<T>> {
         let mut found = None;
-        let asked = self.ask(libc::RTM_GETROUTE, 0, &question, |kind, body| {
+        let asked = self.ask(libc::RTM_GETROUTE, 0, question, |kind, body| {
             if kind == libc::RTM_NEWROUTE {
-                found = hop(body, interface, host);
+                found = Some(read(body));
             }
         });
-        match asked {
-            Ok(()) => Ok(found),
-            Err(error)
-                if matches!(
-                    error.raw_os_error(),
-                    Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EACCES | libc::ENODEV)
-                ) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
+        match asked.as_ref().err().and_then(io::Error::raw_os_error) {
+            Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EACCES | libc::ENODEV) => Ok(None),
+            _ => asked.map(|()| found),
         }
     }
 
@@ -320,7 +324,8 @@ mod tests {
     #[test]
     fn our_own_addresses_and_groups_and_what_no_route_leads_to_are_no_destinations() {
         let mut netlink = Netlink::open().expect("a socket");
-        for host in ["127.0.0.1", "127.255.255.255", "239.1.1.1", "255.255.255.255", "192.0.2.1", "::1", "2001:db8::1"] {
+        for host in ["127.0.0.1", "127.255.255.255", "239.1.1.1", "255.255.255.255", "192.0.2.1", "::1", "2001:db8::1"]
+        {
             let host = host.parse().expect("an address");
             let hop = netlink.next_hop(loopback(), host).expect("an answer");
             assert_eq!(hop, NextHop::Unreachable, "{host}");
@@ -330,7 +335,8 @@ mod tests {
 
     #[test]
     fn a_vlan_is_found_by_what_it_lies_on_and_its_number() {
-        let details = [with(IFLA_INFO_KIND, b"vlan\0"), with(IFLA_INFO_DATA, &with(IFLA_VLAN_ID, &5_u16.to_ne_bytes()))];
+        let details =
+            [with(IFLA_INFO_KIND, b"vlan\0"), with(IFLA_INFO_DATA, &with(IFLA_VLAN_ID, &5_u16.to_ne_bytes()))];
         let mut body = vec![0; LINK_INFO];
         body[4..8].copy_from_slice(&9_u32.to_ne_bytes());
         body.extend(with(IFLA_LINK, &3_u32.to_ne_bytes()));
