@@ -95,7 +95,7 @@ inline_always int is_port_of_ours(u16 port)
 
 #pragma unroll
 	for (int i = 0; i < PORTS_MAX; i++)
-		found |= udp_ports[i] == port;
+		found |= options.udp_ports[i] == port;
 	return found && port;
 }
 
@@ -110,12 +110,12 @@ inline_always int is_flood(const struct host *from)
 		map_update(&meters, from, &first, 0);
 		return 0;
 	}
-	if (first.since_ns - meter->since_ns >= upstream_slice_ns) {
+	if (first.since_ns - meter->since_ns >= options.slice_ns) {
 		*meter = first;
 		return 0;
 	}
 	__sync_fetch_and_add(&meter->packets, 1);
-	return meter->packets > upstream_packets;
+	return meter->packets > options.upstream_packets;
 }
 
 /* A group is claimed with its data port, whichever way the packet goes: receivers hear each other's NAKs. A unicast packet
@@ -127,7 +127,7 @@ inline_always enum verdict judge(struct packet *packet)
 	u16 from, to;
 	u8 upstream;
 
-	if (udp_ports[0]) {
+	if (options.udp_ports[0]) {
 		udp = take(packet, sizeof(*udp));
 		if (!udp)
 			return SHORT;
@@ -145,16 +145,16 @@ inline_always enum verdict judge(struct packet *packet)
 	if (packet->to_group ? !map_lookup(&groups, &packet->to) : !map_lookup(&locals, &packet->to))
 		return UNCLAIMED;
 	packet->from.bits = 8 * sizeof(packet->from.host);
-	if (sources_listed && !map_lookup(&sources, &packet->from))
+	if (options.sources_listed && !map_lookup(&sources, &packet->from))
 		return FOREIGN;
-	if (upstream_packets && upstream && is_flood(&packet->from.host))
+	if (options.upstream_packets && upstream && is_flood(&packet->from.host))
 		return FLOOD;
 	return STEERED;
 }
 
 inline_always enum verdict read_packet(struct packet *packet)
 {
-	const u8 wanted = udp_ports[0] ? UDP : PGM;
+	const u8 wanted = options.udp_ports[0] ? UDP : PGM;
 	const struct ethernet *ethernet = take(packet, sizeof(*ethernet));
 	const struct vlan *tag;
 	enum verdict verdict;
@@ -177,7 +177,7 @@ inline_always enum verdict read_packet(struct packet *packet)
 		carried = number ? carried << 12 | number : carried;
 		type = tag->type;
 	}
-	if (carried != vlans)
+	if (carried != options.vlans)
 		return VLAN;
 	if (type == TYPE_IPV4)
 		verdict = read_ipv4(packet, wanted);
