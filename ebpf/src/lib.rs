@@ -31,8 +31,8 @@ pub use owner::Owner;
 use evict::evict;
 use keys::{Endpoint, Host, endpoint, host, prefix_bits};
 
-/// The compiled program.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
+/// The compiled program, for whoever loads it another way. Its maps and options are described in `maps.h`.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
 
 /// Queues that the socket map has room for.
 pub const QUEUES_MAX: u32 = 256;

@@ -27,6 +27,16 @@ const volatile struct options {
 	u32 zero;
 } options;
 
+inline_always int is_port_of_ours(u16 port)
+{
+	int found = 0;
+
+#pragma unroll
+	for (int i = 0; i < PORTS_MAX; i++)
+		found |= options.udp_ports[i] == port;
+	return found && port;
+}
+
 /* Keys hold addresses and ports as on the wire; IPv4 leaves three words zero. */
 struct host {
 	u32 version; /* 4 or 6 */

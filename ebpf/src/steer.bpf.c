@@ -53,7 +53,6 @@ inline_always enum verdict read_ipv4(struct packet *packet, u8 wanted)
 
 inline_always enum verdict read_ipv6(struct packet *packet, u8 wanted)
 {
-	const u64 extensions = 1ull << HOP_BY_HOP | 1ull << ROUTING | 1ull << DESTINATION;
 	const struct ipv6 *ip = take(packet, sizeof(*ip));
 	const struct extension *extension;
 	u8 next;
@@ -65,7 +64,7 @@ inline_always enum verdict read_ipv6(struct packet *packet, u8 wanted)
 	next = ip->next;
 	/* As many as the engine's own parser looks through: each kind once, and options for the destination twice. */
 	for (int i = 0; i < 4; i++) {
-		if (next >= 64 || !(extensions >> next & 1))
+		if (!is_extension(next))
 			break;
 		extension = take(packet, sizeof(*extension));
 		if (!extension)
@@ -89,16 +88,6 @@ inline_always enum verdict read_ipv6(struct packet *packet, u8 wanted)
 	return STEERED;
 }
 
-inline_always int is_port_of_ours(u16 port)
-{
-	int found = 0;
-
-#pragma unroll
-	for (int i = 0; i < PORTS_MAX; i++)
-		found |= options.udp_ports[i] == port;
-	return found && port;
-}
-
 /* A source that sends more than its share in a slice is silenced to the slice's end. Processors that count at once may
  * let a packet too many pass; a source that changes its address has as many shares as addresses. */
 inline_always int is_flood(const struct host *from)
@@ -118,14 +107,14 @@ inline_always int is_flood(const struct host *from)
 	return meter->packets > options.upstream_packets;
 }
 
-/* A group is claimed with its data port, whichever way the packet goes: receivers hear each other's NAKs. A unicast packet
+/* Whose it is: behind IP, the same for both versions.
+ * A group is claimed with its data port, whichever way the packet goes: receivers hear each other's NAKs. A unicast packet
  * is claimed by the port it is sent to. */
 inline_always enum verdict judge(struct packet *packet)
 {
 	const struct udp *udp;
 	const struct pgm *pgm;
-	u16 from, to;
-	u8 upstream;
+	u16 from, to, upstream;
 
 	if (options.udp_ports[0]) {
 		udp = take(packet, sizeof(*udp));
@@ -157,9 +146,8 @@ inline_always enum verdict read_packet(struct packet *packet)
 	const u8 wanted = options.udp_ports[0] ? UDP : PGM;
 	const struct ethernet *ethernet = take(packet, sizeof(*ethernet));
 	const struct vlan *tag;
-	enum verdict verdict;
-	u32 carried = 0;
-	u32 number;
+	enum verdict verdict = OTHER;
+	u32 carried = 0, number;
 	u16 type;
 
 	if (!ethernet)
@@ -183,8 +171,6 @@ inline_always enum verdict read_packet(struct packet *packet)
 		verdict = read_ipv4(packet, wanted);
 	else if (type == TYPE_IPV6)
 		verdict = read_ipv6(packet, wanted);
-	else
-		return OTHER;
 	return verdict == STEERED ? judge(packet) : verdict;
 }
 
