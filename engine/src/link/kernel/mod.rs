@@ -4,7 +4,9 @@
 //! Used by the links `xdp`, `raw` and `udp`. Guards: every answer is of the network namespace of the calling thread, and nothing asked
 //! for here outlives the process.
 
+pub(super) mod channels;
 pub(super) mod claims;
+pub(super) mod filter;
 pub(super) mod interface;
 pub(super) mod membership;
 pub(super) mod messages;
