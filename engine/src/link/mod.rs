@@ -11,6 +11,7 @@
 pub mod faults;
 mod kernel;
 pub mod memory;
+pub mod raw;
 #[cfg(feature = "xdp")]
 pub mod xdp;
 
