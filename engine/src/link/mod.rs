@@ -11,6 +11,7 @@
 pub mod faults;
 mod kernel;
 pub mod memory;
+pub mod udp;
 #[cfg(feature = "xdp")]
 pub mod xdp;
 
