@@ -12,6 +12,7 @@ pub mod faults;
 mod kernel;
 pub mod memory;
 pub mod raw;
+pub mod udp;
 #[cfg(feature = "xdp")]
 pub mod xdp;
 
