@@ -9,9 +9,9 @@ use std::ffi::CString;
 use std::io;
 
 use super::InterfaceError;
+use super::kernel::details;
 use super::kernel::ethtool::Driver;
 use super::kernel::interface::{self, Interface};
-use super::kernel::netlink;
 use super::kernel::socket::open;
 use crate::wire::net::MacAddr;
 
@@ -105,7 +105,7 @@ impl Survey {
     pub fn of(wanted: &str) -> Result<Self, InterfaceError> {
         let Interface { name, index, mac, addresses, mtu, queues, .. } = Interface::find(wanted)?;
         let failed = |what, error| InterfaceError::Kernel { what, interface: name.clone(), error };
-        let link = netlink::link(index).map_err(|error| failed("the state", error))?;
+        let link = details::link(index).map_err(|error| failed("the state", error))?;
         let control =
             open(libc::AF_INET, libc::SOCK_DGRAM, 0).map_err(|error| failed("a socket for questions", error))?;
         let c_name = CString::new(name.as_str()).unwrap_or_default();
@@ -115,7 +115,7 @@ impl Survey {
             driver: driver.name().ok(),
             queues,
             queues_max: driver.queues().ok().map(|queues| queues.1),
-            xdp: netlink::xdp_features(index).ok().map(XdpFeatures::of_bits),
+            xdp: details::xdp_features(index).ok().map(XdpFeatures::of_bits),
             program: link.program.and_then(|(id, attached)| program(id, attached)),
             offloads: driver.offloads().ok(),
             up: flag(libc::IFF_UP),

@@ -4,9 +4,9 @@
 //! for here outlives the process.
 
 pub(super) mod claims;
+pub(super) mod details;
 pub(super) mod ethtool;
 pub(super) mod interface;
 pub(super) mod membership;
-pub(super) mod netlink;
 pub(super) mod socket;
 pub(super) mod wait;

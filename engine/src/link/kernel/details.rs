@@ -1,4 +1,4 @@
-//! Questions over netlink: what the kernel says about an interface, and which XDP abilities its driver names.
+//! What the kernel says about an interface over netlink: its state, its XDP program, and which XDP abilities its driver names.
 //!
 //! Used by `survey`. Each question opens a socket, asks once and reads the answer, in the network namespace of the calling thread; none
 //! of them changes anything or needs a right. Guards: an answer is walked within its own length, whatever lengths it claims.
