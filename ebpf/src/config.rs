@@ -13,6 +13,9 @@ pub const UDP_PORTS_MAX: usize = 4;
 /// Prefixes that the allow-list has room for; `max_entries` of `sources` in `maps.h`.
 pub const SOURCES_MAX: usize = 1024;
 
+/// Octets of `struct options` in `maps.h`.
+const OPTIONS: usize = 32;
+
 /// Where the program may be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Attach {
@@ -94,18 +97,19 @@ impl SteeringConfig {
         }
     }
 
-    /// `vlans` in `maps.h`.
-    pub(crate) fn vlans_word(&self) -> u32 {
-        self.vlans.iter().fold(0, |word, vlan| word << 12 | u32::from(*vlan))
-    }
-
-    /// `udp_ports` in `maps.h`.
-    pub(crate) fn udp_ports_word(&self) -> [u16; UDP_PORTS_MAX] {
-        let mut ports = [0; UDP_PORTS_MAX];
-        for (to, port) in ports.iter_mut().zip(&self.udp_ports) {
-            *to = port.to_be();
+    /// `struct options` in `maps.h`.
+    pub(crate) fn options(&self) -> [u8; OPTIONS] {
+        let budget = self.upstream_budget.unwrap_or(UpstreamBudget { packets: 0, per_ms: 0 });
+        let vlans = self.vlans.iter().fold(0, |word, vlan| word << 12 | u32::from(*vlan));
+        let mut options = [0; OPTIONS];
+        options[0..8].copy_from_slice(&(u64::from(budget.per_ms) * 1_000_000).to_ne_bytes());
+        options[8..12].copy_from_slice(&budget.packets.to_ne_bytes());
+        options[12..16].copy_from_slice(&vlans.to_ne_bytes());
+        for (to, port) in options[16..24].chunks_exact_mut(2).zip(&self.udp_ports) {
+            to.copy_from_slice(&port.to_be_bytes());
         }
-        ports
+        options[24..28].copy_from_slice(&u32::from(!self.sources.is_empty()).to_ne_bytes());
+        options
     }
 }
 
@@ -140,8 +144,15 @@ mod tests {
 
     #[test]
     fn every_set_of_vlans_has_a_word_of_its_own() {
-        let word =
-            |vlans: &[u16]| SteeringConfig { vlans: vlans.into(), ..SteeringConfig::new("eth0", 2) }.vlans_word();
+        let word = |vlans: &[u16]| {
+            let options = SteeringConfig { vlans: vlans.into(), ..SteeringConfig::new("eth0", 2) }.options();
+            u32::from_ne_bytes([options[12], options[13], options[14], options[15]])
+        };
         assert_eq!([word(&[]), word(&[7]), word(&[4094]), word(&[1, 7])], [0, 7, 4094, 0x1007]);
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_zero() {
+        assert_eq!(SteeringConfig::new("eth0", 2).options(), [0; OPTIONS]);
     }
 }

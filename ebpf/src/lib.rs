@@ -8,7 +8,9 @@
 
 mod config;
 mod error;
+mod evict;
 mod keys;
+mod netlink;
 mod owner;
 
 use core::fmt;
@@ -26,10 +28,11 @@ pub use config::{Attach, SOURCES_MAX, SteeringConfig, UDP_PORTS_MAX, UpstreamBud
 pub use error::SteeringError;
 pub use owner::Owner;
 
+use evict::evict;
 use keys::{Endpoint, Host, endpoint, host, prefix_bits};
 
-/// The compiled program.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
+/// The compiled program, for whoever loads it another way. Its maps and options are described in `maps.h`.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
 
 /// Queues that the socket map has room for.
 pub const QUEUES_MAX: u32 = 256;
@@ -95,6 +98,7 @@ pub struct Steering {
     interface: String,
     attachment: Attachment,
     refused: Option<SteeringError>,
+    replaced: Vec<Owner>,
     // Fields are dropped in this order: first the program leaves the interface, then its maps go.
     _link: FdLink,
     sockets: XskMap<MapData>,
@@ -110,14 +114,20 @@ impl Steering {
     pub fn attach(config: &SteeringConfig) -> Result<Self, SteeringError> {
         config.check()?;
         let SteeringConfig { interface, index, .. } = config;
-        if let Some(owner) = Owner::of(*index) {
+        if !config.replace
+            && let Some(owner) = Owner::of(*index)
+        {
             return Err(SteeringError::Occupied { interface: interface.clone(), owner });
         }
         let mut object = load(config)?;
+        let mut replaced = Vec::new();
         let (link, attachment, refused) = {
             let program = object.program_mut("steer").ok_or(SteeringError::Missing("steer"))?;
             let program: &mut Xdp = program.try_into().map_err(|_| SteeringError::Missing("steer"))?;
             program.load().map_err(|error| verify(&error))?;
+            if config.replace {
+                replaced = evict(interface, *index)?;
+            }
             let mut attach = |attachment| attach(program, interface, *index, attachment);
             match config.attach {
                 Attach::Generic => (attach(Attachment::Generic)?, Attachment::Generic, None),
@@ -137,6 +147,7 @@ impl Steering {
             interface: interface.clone(),
             attachment,
             refused,
+            replaced,
             _link: link,
             sockets: XskMap::try_from(take("sockets")?).map_err(typed("sockets"))?,
             groups: HashMap::try_from(take("groups")?).map_err(typed("groups"))?,
@@ -154,6 +165,11 @@ impl Steering {
     /// Why the better attachment was refused, when it was.
     pub fn refused(&self) -> Option<&SteeringError> {
         self.refused.as_ref()
+    }
+
+    /// Whose place was taken, where that was asked for.
+    pub fn replaced(&self) -> &[Owner] {
+        &self.replaced
     }
 
     /// Steers to this `AF_XDP` socket what comes in on the queue it is bound to. Its fill ring must be full by now.
@@ -236,16 +252,8 @@ impl AsRawFd for Descriptor {
 
 /// The object in the kernel, its options set and its allow-list filled, the program not loaded yet.
 fn load(config: &SteeringConfig) -> Result<Ebpf, SteeringError> {
-    let (vlans, udp_ports) = (config.vlans_word(), config.udp_ports_word());
-    let listed = u8::from(!config.sources.is_empty());
-    let budget = config.upstream_budget.unwrap_or(UpstreamBudget { packets: 0, per_ms: 0 });
-    let slice_ns = u64::from(budget.per_ms) * 1_000_000;
     let mut object = EbpfLoader::new()
-        .override_global("vlans", &vlans, true)
-        .override_global("udp_ports", &udp_ports, true)
-        .override_global("sources_listed", &listed, true)
-        .override_global("upstream_packets", &budget.packets, true)
-        .override_global("upstream_slice_ns", &slice_ns, true)
+        .override_global("options", &config.options(), true)
         .load(OBJECT)
         .map_err(SteeringError::Load)?;
     let sources = object.map_mut("sources").ok_or(SteeringError::Missing("sources"))?;

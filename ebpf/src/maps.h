@@ -18,11 +18,24 @@ enum verdict {
 
 /* Set before loading, so that they are constants to the verifier: what is switched off is not even in the program. */
 #define PORTS_MAX 4
-const volatile u32 vlans;                /* VLAN numbers, 12 bits each, the outermost highest; 0: frames carry none */
-const volatile u16 udp_ports[PORTS_MAX]; /* in network order, in front of the zeroes; all 0: PGM is right behind IP */
-const volatile u8 sources_listed;        /* whether `sources` decides */
-const volatile u32 upstream_packets;     /* what a source may send upstream in a time slice; 0: anything */
-const volatile u64 upstream_slice_ns;
+const volatile struct options {
+	u64 slice_ns;             /* how long `upstream_packets` last */
+	u32 upstream_packets;     /* what a source may send upstream in a slice; 0: anything */
+	u32 vlans;                /* VLAN numbers, 12 bits each, the outermost highest; 0: frames carry none */
+	u16 udp_ports[PORTS_MAX]; /* in network order, in front of the zeroes; all 0: PGM is right behind IP */
+	u32 sources_listed;       /* whether `sources` decides */
+	u32 zero;
+} options;
+
+inline_always int is_port_of_ours(u16 port)
+{
+	int found = 0;
+
+#pragma unroll
+	for (int i = 0; i < PORTS_MAX; i++)
+		found |= options.udp_ports[i] == port;
+	return found && port;
+}
 
 /* Keys hold addresses and ports as on the wire; IPv4 leaves three words zero. */
 struct host {

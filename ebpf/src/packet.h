@@ -80,6 +80,14 @@ enum protocol {
 	PGM = 113,
 };
 
+/* Headers that may stand between IPv6 and what it carries, of the form of `struct extension`. */
+inline_always int is_extension(u8 next)
+{
+	const u64 extensions = 1ull << HOP_BY_HOP | 1ull << ROUTING | 1ull << DESTINATION;
+
+	return next < 64 && extensions >> next & 1;
+}
+
 /* POLR, NAK, NNAK, SPMR and ACK go towards the source, their ports swapped; all others come from it. */
 inline_always int is_upstream(u8 type)
 {

@@ -53,7 +53,6 @@ inline_always enum verdict read_ipv4(struct packet *packet, u8 wanted)
 
 inline_always enum verdict read_ipv6(struct packet *packet, u8 wanted)
 {
-	const u64 extensions = 1ull << HOP_BY_HOP | 1ull << ROUTING | 1ull << DESTINATION;
 	const struct ipv6 *ip = take(packet, sizeof(*ip));
 	const struct extension *extension;
 	u8 next;
@@ -65,7 +64,7 @@ inline_always enum verdict read_ipv6(struct packet *packet, u8 wanted)
 	next = ip->next;
 	/* As many as the engine's own parser looks through: each kind once, and options for the destination twice. */
 	for (int i = 0; i < 4; i++) {
-		if (next >= 64 || !(extensions >> next & 1))
+		if (!is_extension(next))
 			break;
 		extension = take(packet, sizeof(*extension));
 		if (!extension)
@@ -89,16 +88,6 @@ inline_always enum verdict read_ipv6(struct packet *packet, u8 wanted)
 	return STEERED;
 }
 
-inline_always int is_port_of_ours(u16 port)
-{
-	int found = 0;
-
-#pragma unroll
-	for (int i = 0; i < PORTS_MAX; i++)
-		found |= udp_ports[i] == port;
-	return found && port;
-}
-
 /* A source that sends more than its share in a slice is silenced to the slice's end. Processors that count at once may
  * let a packet too many pass; a source that changes its address has as many shares as addresses. */
 inline_always int is_flood(const struct host *from)
@@ -110,24 +99,24 @@ inline_always int is_flood(const struct host *from)
 		map_update(&meters, from, &first, 0);
 		return 0;
 	}
-	if (first.since_ns - meter->since_ns >= upstream_slice_ns) {
+	if (first.since_ns - meter->since_ns >= options.slice_ns) {
 		*meter = first;
 		return 0;
 	}
 	__sync_fetch_and_add(&meter->packets, 1);
-	return meter->packets > upstream_packets;
+	return meter->packets > options.upstream_packets;
 }
 
-/* A group is claimed with its data port, whichever way the packet goes: receivers hear each other's NAKs. A unicast packet
+/* Whose it is: behind IP, the same for both versions.
+ * A group is claimed with its data port, whichever way the packet goes: receivers hear each other's NAKs. A unicast packet
  * is claimed by the port it is sent to. */
 inline_always enum verdict judge(struct packet *packet)
 {
 	const struct udp *udp;
 	const struct pgm *pgm;
-	u16 from, to;
-	u8 upstream;
+	u16 from, to, upstream;
 
-	if (udp_ports[0]) {
+	if (options.udp_ports[0]) {
 		udp = take(packet, sizeof(*udp));
 		if (!udp)
 			return SHORT;
@@ -145,21 +134,20 @@ inline_always enum verdict judge(struct packet *packet)
 	if (packet->to_group ? !map_lookup(&groups, &packet->to) : !map_lookup(&locals, &packet->to))
 		return UNCLAIMED;
 	packet->from.bits = 8 * sizeof(packet->from.host);
-	if (sources_listed && !map_lookup(&sources, &packet->from))
+	if (options.sources_listed && !map_lookup(&sources, &packet->from))
 		return FOREIGN;
-	if (upstream_packets && upstream && is_flood(&packet->from.host))
+	if (options.upstream_packets && upstream && is_flood(&packet->from.host))
 		return FLOOD;
 	return STEERED;
 }
 
 inline_always enum verdict read_packet(struct packet *packet)
 {
-	const u8 wanted = udp_ports[0] ? UDP : PGM;
+	const u8 wanted = options.udp_ports[0] ? UDP : PGM;
 	const struct ethernet *ethernet = take(packet, sizeof(*ethernet));
 	const struct vlan *tag;
-	enum verdict verdict;
-	u32 carried = 0;
-	u32 number;
+	enum verdict verdict = OTHER;
+	u32 carried = 0, number;
 	u16 type;
 
 	if (!ethernet)
@@ -177,14 +165,12 @@ inline_always enum verdict read_packet(struct packet *packet)
 		carried = number ? carried << 12 | number : carried;
 		type = tag->type;
 	}
-	if (carried != vlans)
+	if (carried != options.vlans)
 		return VLAN;
 	if (type == TYPE_IPV4)
 		verdict = read_ipv4(packet, wanted);
 	else if (type == TYPE_IPV6)
 		verdict = read_ipv6(packet, wanted);
-	else
-		return OTHER;
 	return verdict == STEERED ? judge(packet) : verdict;
 }
 

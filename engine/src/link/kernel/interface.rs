@@ -12,8 +12,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use super::socket::{open, read_address};
 use crate::wire::net::MacAddr;
 
-const SIOCETHTOOL: libc::c_ulong = 0x8946;
-
 /// Which of an interface's addresses a link takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Address {
@@ -141,19 +139,14 @@ impl Interface {
     }
 
     /// Whether the card or the driver takes VLAN tags out of what it receives, so that no XDP program sees them.
-    #[cfg_attr(not(feature = "xdp"), allow(dead_code))]
+    #[cfg(feature = "xdp")]
     pub(in crate::link) fn hides_tags(&self) -> bool {
-        const ETHTOOL_GFLAGS: u32 = 0x25;
-        const ETH_FLAG_RXVLAN: u32 = 1 << 8;
         let (Ok(name), Ok(control)) = (CString::new(self.name.as_str()), open(libc::AF_INET, libc::SOCK_DGRAM, 0))
         else {
             return false;
         };
-        // `struct ethtool_value`.
-        let mut value = [ETHTOOL_GFLAGS, 0];
-        let mut request = Request::new(&name);
-        request.0.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
-        request.ask(&control, SIOCETHTOOL).is_ok() && value[1] & ETH_FLAG_RXVLAN != 0
+        let offloads = super::ethtool::Driver::new(&control, &name).offloads();
+        offloads.is_ok_and(|offloads| offloads.iter().any(|offload| offload == "rx-vlan-hw-parse"))
     }
 }
 
@@ -164,6 +157,14 @@ fn is_wide(address: IpAddr) -> bool {
 
 fn failed(what: &'static str, interface: &str, error: io::Error) -> InterfaceError {
     InterfaceError::Kernel { what, interface: interface.into(), error }
+}
+
+/// The names of all interfaces.
+pub(in crate::link) fn names() -> io::Result<Vec<String>> {
+    let mut names: Vec<String> = addresses()?.into_iter().map(|entry| entry.0).collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
 }
 
 /// Every address of every interface; an interface without one stands there with the unspecified address.
@@ -229,6 +230,7 @@ fn queues(control: &OwnedFd, name: &CString) -> u32 {
         combined: u32,
     }
     const ETHTOOL_GCHANNELS: u32 = 0x3c;
+    const SIOCETHTOOL: libc::c_ulong = 0x8946;
 
     let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
     let mut request = Request::new(name);
@@ -240,22 +242,22 @@ fn queues(control: &OwnedFd, name: &CString) -> u32 {
 }
 
 /// A question about an interface, and its answer.
-struct Request(libc::ifreq);
+pub(super) struct Request(pub(super) libc::ifreq);
 
 impl Request {
-    fn new(name: &CString) -> Self {
+    pub(super) fn new(name: &CStr) -> Self {
         // SAFETY: a structure of integers and arrays, for which all zeroes is a value.
         let mut request: libc::ifreq = unsafe { zeroed() };
         // Shorter than the field, as was checked: the rest stays zero and ends the name.
-        for (to, from) in request.ifr_name.iter_mut().zip(name.as_bytes()) {
+        for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
             *to = *from as libc::c_char;
         }
         Self(request)
     }
 
-    fn ask(mut self, control: &OwnedFd, question: libc::c_ulong) -> io::Result<Self> {
+    pub(super) fn ask(mut self, control: &OwnedFd, question: libc::c_ulong) -> io::Result<Self> {
         // SAFETY: the descriptor is open, the structure is the one that these questions take and is ours alone; where it holds a
-        // pointer (`queues`, `hides_tags`), that points at what the question takes and outlives the call.
+        // pointer (`queues`, `ethtool`), that points at what the question takes and outlives the call.
         if unsafe { libc::ioctl(control.as_raw_fd(), question as _, &raw mut self.0) } < 0 {
             return Err(io::Error::last_os_error());
         }

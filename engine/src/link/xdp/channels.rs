@@ -74,7 +74,7 @@ impl Channels {
                 }
             }
         }
-        self.memberships.join(group, &sources)
+        self.memberships.join_many(group, &sources)
     }
 
     /// Whether [`Channels::admits`] has anything to say.
