@@ -126,6 +126,7 @@ impl Sending {
     pub(in crate::link) fn say(&mut self, level: i32, kind: i32, value: &[u8]) {
         let at = self.messages - 1;
         let header = &mut self.headers[at].msg_hdr;
+        #[allow(clippy::unnecessary_cast)] // `socklen_t` in some C libraries
         let start = header.msg_controllen as usize;
         let room = &mut self.controls[at].0[start..start + CONTROL_HEADER + align(value.len())];
         let (len, rest) = room.split_at_mut(size_of::<usize>());
@@ -241,6 +242,7 @@ impl Receiving {
     #[inline]
     pub(in crate::link) fn message(&self, at: usize) -> Message<'_> {
         let header = &self.headers[at].msg_hdr;
+        #[allow(clippy::unnecessary_cast)] // `socklen_t` in some C libraries
         let said = (header.msg_controllen as usize).min(CONTROL_OCTETS);
         Message {
             len: self.headers[at].msg_len as usize,
