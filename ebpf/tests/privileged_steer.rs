@@ -9,6 +9,9 @@ mod frames;
 #[path = "support/kernel.rs"]
 #[allow(dead_code, unreachable_pub)] // shared with the tests of attaching
 mod kernel;
+#[path = "support/machine.rs"]
+#[allow(unreachable_pub)]
+mod machine;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -391,4 +394,54 @@ fn a_frame_goes_to_the_socket_of_the_queue_it_came_in_on_and_to_no_other() {
         let counts = program.counts();
         assert_eq!((counts[Steered as usize], counts[NoSocket as usize]), (1, 3));
     });
+}
+
+/// Instructions that a packet may cost: half as much again as the longest of these cases needs with clang 14, for other compilers' taste.
+const INSTRUCTIONS_MAX: usize = 350;
+
+#[test]
+#[ignore = "needs root"]
+fn a_packet_costs_a_few_hundred_instructions_at_most() {
+    const TURNS: u32 = 100_000;
+    let budget = Some(UpstreamBudget { packets: u32::MAX, per_ms: 3_600_000 });
+    let full = |config: &mut SteeringConfig| {
+        config.vlans = vec![7, 8];
+        config.udp_ports = vec![3055, 3056];
+        config.sources = vec![(THEIRS6, 128)];
+        config.upstream_budget = budget;
+    };
+    let udp_v6 = ip(UDP, THEIRS6, OURS6, &udp(3055, &nak()));
+    let everything = tagged(&[(SERVICE, 7), (CUSTOMER, 8)], IPV6, &udp_v6);
+    let vlan = |config: &mut SteeringConfig| config.vlans = vec![7];
+    let cases: Vec<(&str, Setup, Vec<u8>)> = vec![
+        ("ARP", setup(|_| {}), tagged(&[], ARP, &[0; 28])),
+        ("TCP, IPv4", setup(|_| {}), frame(&ip(TCP, THEIRS, OURS, &[0; 40]))),
+        ("PGM for others, IPv4", setup(|_| {}), frame(&ip(PGM, THEIRS, [239, 9, 9, 9].into(), &odata()))),
+        ("ODATA, IPv4", setup(|_| {}), frame(&odata_v4())),
+        ("ODATA, IPv4, VLAN", setup(vlan), tagged(&[(CUSTOMER, 7)], IPV4, &odata_v4())),
+        (
+            "ODATA, IPv4, UDP",
+            setup(|config| config.udp_ports = vec![3056]),
+            frame(&ip(UDP, THEIRS, GROUP, &udp(3056, &odata()))),
+        ),
+        ("ODATA, IPv6", setup(|_| {}), frame(&odata_v6())),
+        ("NAK, IPv4", setup(|_| {}), frame(&ip(PGM, THEIRS, OURS, &nak()))),
+        ("NAK, IPv4, budget", setup(|config| config.upstream_budget = budget), frame(&ip(PGM, THEIRS, OURS, &nak()))),
+        ("NAK, IPv6, everything asked for", setup(full), everything),
+    ];
+    println!(
+        "instructions: executed of the program as compiled, a call counted as one; in the kernel: size after the verifier"
+    );
+    println!("{:<34} {:>12} {:>6} {:>14} {:>11}", "frame", "instructions", "calls", "in the kernel", "ns a frame");
+    for (name, setup, frame) in cases {
+        let mut program = ByLibbpf::load(&setup);
+        let socket = socket();
+        program.set_socket(0, Some(&socket));
+        let ran = run(program.descriptor(), &frame, None, TURNS).expect("a program");
+        let took = machine::count(&program.object, &options(&setup.config), &frame);
+        let size = instructions(program.descriptor());
+        println!("{name:<34} {:>12} {:>6} {size:>14} {:>11}", took.instructions, took.calls, ran.ns);
+        assert_eq!(took.action, ran.action, "{name}: the counting machine and the kernel do the same");
+        assert!(took.instructions <= INSTRUCTIONS_MAX, "{name}: {} instructions", took.instructions);
+    }
 }

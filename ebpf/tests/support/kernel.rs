@@ -132,7 +132,7 @@ impl Loaded for ByAya {
     }
 }
 
-fn options(config: &SteeringConfig) -> Vec<u8> {
+pub fn options(config: &SteeringConfig) -> Vec<u8> {
     let (packets, per_ms) = config.upstream_budget.map_or((0, 0), |budget| (budget.packets, budget.per_ms));
     let vlans = config.vlans.iter().fold(0, |word, &vlan| word * 4096 + u32::from(vlan));
     let port = |n: usize| config.udp_ports.get(n).copied().unwrap_or(0).to_be_bytes();
@@ -165,6 +165,15 @@ pub fn socket() -> OwnedFd {
     assert!(socket >= 0, "an AF_XDP socket: {}", io::Error::last_os_error());
     // SAFETY: just opened and nobody else's.
     unsafe { OwnedFd::from_raw_fd(socket) }
+}
+
+/// Attaches a program to an interface for as long as the descriptor is open.
+pub fn attach_by_link(program: i32, interface: u32) -> OwnedFd {
+    // SAFETY: no options are given; opens a descriptor.
+    let link = unsafe { sys::bpf_link_create(program, interface as i32, sys::BPF_XDP, core::ptr::null()) };
+    assert!(link >= 0, "a link to an interface of our own: {}", io::Error::last_os_error());
+    // SAFETY: just opened and nobody else's.
+    unsafe { OwnedFd::from_raw_fd(link) }
 }
 
 /// What the program did with a frame.
