@@ -93,7 +93,7 @@ fn a_program_that_was_attached_by_netlink_is_replaced_wherever_it_sits() {
             let owner = Owner::of(index).expect("it is there");
             assert!(matches!(Steering::attach(&config(index)), Err(SteeringError::Occupied { .. })));
             let ours = Steering::attach(&replacing(index)).expect("asked to replace");
-            assert_eq!(ours.replaced(), [owner.clone()]);
+            assert_eq!(ours.replaced(), std::slice::from_ref(&owner));
             assert_eq!(ours.attachment(), Attachment::Native, "nothing of it is in the way");
             assert_ne!(Owner::of(index).expect("ours").id, owner.id);
             drop(ours);
