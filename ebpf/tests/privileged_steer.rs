@@ -26,6 +26,12 @@ const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 113, 0, 1));
 const OURS6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
 const THEIRS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 113, 0, 2));
 const THEIRS6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
+/// Addresses next to the groups', which none of them is.
+const NO_GROUPS: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(223, 255, 255, 255)),
+    IpAddr::V4(Ipv4Addr::new(240, 0, 0, 0)),
+    IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)),
+];
 const SOURCE_PORT: u16 = 7400;
 const DATA_PORT: u16 = 7500;
 const ROUTER_ALERT: [u8; 4] = [0x94, 4, 0, 0];
@@ -37,7 +43,7 @@ fn setup(change: impl FnOnce(&mut SteeringConfig)) -> Setup {
     let mut config = SteeringConfig::new("near0", 0);
     change(&mut config);
     let groups = vec![(GROUP, DATA_PORT), (GROUP6, DATA_PORT)];
-    let locals = vec![(OURS, SOURCE_PORT), (OURS6, SOURCE_PORT)];
+    let locals = [OURS, OURS6].into_iter().chain(NO_GROUPS).map(|address| (address, SOURCE_PORT)).collect();
     Setup { config, groups, locals }
 }
 
@@ -109,6 +115,9 @@ fn plain() -> Vec<Case> {
         ("a NAK to us", to_us(NAK, DATA_PORT, SOURCE_PORT), Steered),
         ("a NAK to another port of ours", to_us(NAK, SOURCE_PORT, DATA_PORT), Unclaimed),
         ("a NAK to a neighbour", frame(&ip(PGM, OURS, THEIRS, &nak())), Unclaimed),
+        ("a NAK to the address below the groups", frame(&ip(PGM, THEIRS, NO_GROUPS[0], &nak())), Steered),
+        ("a NAK to the address above the groups", frame(&ip(PGM, THEIRS, NO_GROUPS[1], &nak())), Steered),
+        ("a NAK to a link-local address", frame(&ip(PGM, THEIRS6, NO_GROUPS[2], &nak())), Steered),
         ("ODATA to our port", to_us(ODATA, DATA_PORT, SOURCE_PORT), Steered),
         ("Router Alert", odata_with(&ROUTER_ALERT, 0), Steered),
         ("as many options as fit", odata_with(&[1; 40], 0), Steered),
