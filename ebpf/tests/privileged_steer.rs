@@ -238,14 +238,17 @@ fn from_listed_sources() -> Vec<Case> {
         ("beside the prefix listed", from([10, 8, 0, 0].into(), GROUP), Foreign),
         ("inside the IPv6 prefix listed", from(THEIRS6, GROUP6), Steered),
         ("beside the IPv6 prefix listed", from("fd00:1::2".parse().expect("an address"), GROUP6), Foreign),
+        ("the IPv6 address listed", from("fd02::5".parse().expect("an address"), GROUP6), Steered),
+        ("its IPv6 neighbour", from("fd02::4".parse().expect("an address"), GROUP6), Foreign),
         ("a NAK of somebody unlisted", frame(&ip(PGM, [10, 8, 0, 0].into(), OURS, &nak())), Foreign),
         ("somebody unlisted, not for us", from([10, 8, 0, 0].into(), [239, 192, 0, 2].into()), Unclaimed),
     ]
 }
 
 fn tables() -> Vec<(&'static str, Setup, Vec<Case>)> {
+    let v6 = |address: &str| address.parse::<IpAddr>().expect("an address");
     let sources =
-        vec![([10, 113, 0, 2].into(), 32), ([10, 6, 0, 0].into(), 15), ([0xfd00_u16, 0, 0, 0, 0, 0, 0, 0].into(), 32)];
+        vec![([10, 113, 0, 2].into(), 32), ([10, 6, 0, 0].into(), 15), (v6("fd00::"), 32), (v6("fd02::5"), 128)];
     vec![
         ("plain", setup(|_| {}), plain()),
         ("on VLAN 7", setup(|config| config.vlans = vec![7]), on_vlan_7()),
