@@ -1,7 +1,5 @@
 //! Benches over a cable between two hosts: every kind of link against every other that it can talk to.
 
-use std::net::IpAddr;
-
 use pgmx::frame::Pool;
 use pgmx::link::Address;
 #[cfg(feature = "xdp")]
@@ -34,7 +32,7 @@ pub fn over_a_cable(setup: &Setup, address: Address, left: Kind, right: Kind, pr
 
 #[cfg(feature = "xdp")]
 mod xdp {
-    use super::{Address, IpAddr, Pool, Port, Promises, Setup, Tally, Tested, XdpConfig, XdpLink, promises};
+    use super::{Address, Pool, Port, Promises, Setup, Tally, Tested, XdpConfig, XdpLink, promises};
 
     impl Tested for XdpLink {
         fn tally(&self) -> Tally {
@@ -59,11 +57,7 @@ mod xdp {
         config.ring = setup.ring;
         config.tx_budget = setup.tx_budget;
         config.frame_size = if setup.mtu > 1700 { 4096 } else { 2048 };
-        assert_eq!(address, Address::Ipv4);
-        config.address = match IpAddr::from(port.address) {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        };
+        config.address = address;
         let (link, pool) = XdpLink::open(&config).expect("an AF_XDP link on a veth cable");
         (Box::new(link), pool)
     }
