@@ -26,14 +26,16 @@ mod tests;
 
 use core::fmt;
 use core::net::IpAddr;
+use core::time::Duration;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 pub use config::{Refusal, UdpConfig, UdpError, UdpTaken};
 
 use super::kernel::channels::Channels;
 use super::kernel::claims::Kind;
 use super::kernel::interface::Interface;
+use super::kernel::wait::until_readable;
 use super::{Channel, Link, LinkError};
 use crate::frame::{PathFacts, Pool, RxBatch, TxBatch};
 use crate::time::Time;
@@ -211,6 +213,14 @@ impl Link for UdpLink {
     /// Now, while packets wait here that a full batch had no room for: no socket will tell.
     fn deadline(&self) -> Option<Time> {
         self.intake.has_waiting().then_some(Time::ZERO)
+    }
+
+    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
+        if self.intake.has_waiting() {
+            return Ok(());
+        }
+        let descriptors = self.descriptors().map(|socket| socket.as_raw_fd());
+        until_readable(descriptors, at_most).map_err(|error| self.failed("waiting for packets", error))
     }
 
     fn shut_down(&mut self, pool: &mut Pool) {

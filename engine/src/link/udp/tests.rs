@@ -3,7 +3,6 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -704,6 +703,24 @@ fn loopback_with_its_own_mtu_has_frames_for_it() {
         publisher.send(To::Group(place.group), &packets);
         assert!(subscriber.receive(packets.len()) == packets);
     }
+    publisher.close();
+    subscriber.close();
+}
+
+#[test]
+fn a_sleep_ends_when_something_comes_and_is_none_while_something_waits() {
+    let place = Place::new();
+    let (mut publisher, mut subscriber) = (place.publisher(), place.subscriber(|_| {}));
+    let begun = Instant::now();
+    subscriber.link.wait(Duration::from_millis(5)).expect("a sleep");
+    assert!(begun.elapsed() >= Duration::from_millis(5));
+    publisher.send(To::Group(place.group), &lengths([300; 20]));
+    // An hour: the test ends because there is something to read, and then something that waits in the link.
+    subscriber.link.wait(Duration::from_secs(3600)).expect("a sleep");
+    subscriber.into = RxBatch::new(5);
+    assert_eq!(subscriber.turn(|_, _| {}), 5);
+    subscriber.link.wait(Duration::from_secs(3600)).expect("no sleep");
+    assert_eq!(subscriber.receive(15).len(), 15);
     publisher.close();
     subscriber.close();
 }
