@@ -6,8 +6,11 @@
 
 pub(super) mod channels;
 pub(super) mod claims;
+pub(super) mod details;
+pub(super) mod ethtool;
 pub(super) mod filter;
 pub(super) mod interface;
 pub(super) mod membership;
 pub(super) mod messages;
 pub(super) mod socket;
+pub(super) mod wait;
