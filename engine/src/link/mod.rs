@@ -12,8 +12,10 @@ pub mod capture;
 pub mod faults;
 mod kernel;
 pub mod memory;
+pub mod raw;
 mod rights;
 pub mod survey;
+pub mod udp;
 #[cfg(feature = "xdp")]
 pub mod xdp;
 
