@@ -72,7 +72,7 @@ pub struct RawCounters {
     /// Packets lost in the kernel for want of room in the receive buffer, as far as it told us: it does so with the packets that come
     /// after.
     pub kernel_drops: u64,
-    /// Times that the pool had not frames enough to receive into.
+    /// Frames to receive into that the pool did not have.
     pub starved: u64,
     /// Packets for channels and ports that nobody here asked for.
     pub unclaimed: u64,
@@ -246,8 +246,7 @@ impl RawLink {
     fn offer(&mut self, pool: &mut Pool, messages: usize) -> usize {
         for at in 0..messages {
             if self.offered[at].is_none() {
-                let Some(mut frame) = pool.take_for_fill() else {
-                    self.counters.starved += 1;
+                let Some(mut frame) = pool.take_for_fill().or_else(|| self.last_offered(at)) else {
                     return at;
                 };
                 empty(pool, &mut frame);
@@ -256,6 +255,13 @@ impl RawLink {
             }
         }
         messages
+    }
+
+    /// A frame that stands ready behind message `at`, where the pool has none left.
+    #[cold]
+    fn last_offered(&mut self, at: usize) -> Option<Frame> {
+        self.counters.starved += 1;
+        self.offered[at..].iter_mut().rev().find_map(Option::take)
     }
 }
 
