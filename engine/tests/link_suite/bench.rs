@@ -44,6 +44,8 @@ impl Default for Setup {
 pub struct Promises {
     /// Each end can be reached by its address.
     pub unicast: bool,
+    /// The ends share a host, and hear what they send themselves: the left one joins nothing, and only speaks.
+    pub loops: bool,
     /// An idle call to receive makes at most so many system calls.
     pub idle_calls: u64,
     /// A system call to send moves at least so many packets, when so many wait.
@@ -84,7 +86,9 @@ pub fn group_like(address: IpAddr, number: u8) -> IpAddr {
 pub fn open(fixture: &Fixture, setup: &Setup) -> Bench {
     let mut bench = fixture(setup);
     if setup.attended {
-        bench.left.attend(bench.group);
+        if !bench.promises.loops {
+            bench.left.attend(bench.group);
+        }
         bench.right.attend(bench.group);
     }
     bench
@@ -101,7 +105,7 @@ fn in_memory<L: Tested + 'static>(setup: &Setup, wrap: impl Fn(MemoryLink) -> L)
         group: group_like(left.address(), 1),
         left,
         right,
-        promises: Promises { unicast: true, idle_calls: 0, packets_a_call: u64::MAX, waits: false },
+        promises: Promises { unicast: true, loops: false, idle_calls: 0, packets_a_call: u64::MAX, waits: false },
         pair: None,
         marks: 0,
     }
