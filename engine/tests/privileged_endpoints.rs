@@ -3,8 +3,6 @@
 //!
 //! Set `PGMX_LONG=1` for ten times as much.
 
-#![cfg(feature = "xdp")]
-
 #[path = "support/conversation.rs"]
 mod conversation;
 #[path = "support/netns.rs"]
@@ -18,11 +16,15 @@ use std::time::Instant;
 use conversation::{FRAMES, Heard, Script, talk};
 use netns::{Cable, Pair, Port};
 use pgmx::frame::Pool;
-use pgmx::link::Link;
+use pgmx::link::raw::{RawConfig, RawLink};
+use pgmx::link::udp::{UdpConfig, UdpLink};
+#[cfg(feature = "xdp")]
 use pgmx::link::xdp::{XdpConfig, XdpLink};
+use pgmx::link::{Address, Link};
 
 const PLAN: &str = "loss=2%,dup=1%,reorder=2%x3";
 const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(239, 192, 0, 1));
+const V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0x113, 1));
 
 /// Talks over links that `open` makes at each end.
 fn converse<L: Link>(cable: Cable, group: IpAddr, open: impl Fn(&Port) -> (L, Pool) + Sync) {
@@ -43,6 +45,7 @@ fn converse<L: Link>(cable: Cable, group: IpAddr, open: impl Fn(&Port) -> (L, Po
     }
 }
 
+#[cfg(feature = "xdp")]
 fn xdp(port: &Port, change: impl Fn(&mut XdpConfig)) -> (XdpLink, Pool) {
     let mut config = XdpConfig::new(&port.interface);
     config.frames = FRAMES;
@@ -50,8 +53,51 @@ fn xdp(port: &Port, change: impl Fn(&mut XdpConfig)) -> (XdpLink, Pool) {
     XdpLink::open(&config).expect("an AF_XDP link on a veth cable")
 }
 
+fn raw(port: &Port, address: Address) -> (RawLink, Pool) {
+    let mut config = RawConfig::new(&port.interface);
+    config.address = address;
+    config.frames = FRAMES;
+    // Each side has a session on the channel, and shall not hear its own.
+    config.loopback = false;
+    RawLink::open(&config).expect("a raw link on a veth cable")
+}
+
+fn udp(port: &Port, address: Address) -> (UdpLink, Pool) {
+    let mut config = UdpConfig::new(&port.interface, 3055, 3056);
+    config.address = address;
+    config.frames = FRAMES;
+    // Each side has a session on the channel, and shall not hear its own.
+    config.loopback = false;
+    UdpLink::open(&config).expect("a udp link on a veth cable")
+}
+
 #[test]
+#[cfg(feature = "xdp")]
 #[ignore = "needs root"]
 fn everything_is_delivered_over_native_xdp_and_ipv4() {
     converse(Cable::default(), V4, |port| xdp(port, |_| {}));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn everything_is_delivered_over_raw_sockets_and_ipv4() {
+    converse(Cable::default(), V4, |port| raw(port, Address::Ipv4));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn everything_is_delivered_over_raw_sockets_and_ipv6() {
+    converse(Cable::default(), V6, |port| raw(port, Address::Ipv6));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn everything_is_delivered_over_udp_and_ipv4() {
+    converse(Cable::default(), V4, |port| udp(port, Address::Ipv4));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn everything_is_delivered_over_udp_and_ipv6() {
+    converse(Cable::default(), V6, |port| udp(port, Address::Ipv6));
 }
