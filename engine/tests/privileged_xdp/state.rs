@@ -75,7 +75,9 @@ fn what_was_refused_is_said_with_its_reason_and_what_helps() {
     assert_eq!((taken.attachment, taken.zero_copy, taken.frame_size), (Attachment::Native, false, 2048));
     let zero_copy = refusal(&left, "zero-copy").expect("a veth has none");
     assert!(!zero_copy.reason.is_empty() && zero_copy.remedy.contains("left0"), "{zero_copy}");
-    assert!(taken.huge_pages != refusal(&left, "huge pages").is_some(), "{taken}");
+    let huge_pages = refusal(&left, "huge pages");
+    assert!(taken.huge_pages != huge_pages.is_some(), "{taken}");
+    assert!(huge_pages.is_none_or(|it| it.remedy.contains("vm.nr_hugepages=")), "{taken}");
     left.close();
 
     let refused = End::try_open(&pair.left, &pair.left_ports[0], |config| config.data_path = DataPath::ZeroCopy);
@@ -191,6 +193,25 @@ fn packets_wait_while_the_interface_is_down_and_leave_when_it_is_up_again() {
         left.close();
         right.close();
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_link_opened_on_an_interface_that_is_down_works_when_it_is_up() {
+    let pair = pair();
+    pair.right.ip(&["link", "set", "dev", "right0", "down"]).expect("an interface");
+    let mut left = End::open(&pair.left, &pair.left_ports[0], |_| {});
+    let mut right = End::open(&pair.right, &pair.right_ports[0], |_| {});
+    right.join(&[]);
+    assert!(right.turn().is_none());
+    pair.right.ip(&["link", "set", "dev", "right0", "up"]).expect("an interface");
+    for (host, interface) in [(&pair.left, "left0"), (&pair.right, "right0")] {
+        host.await_up(interface).expect("a carrier");
+    }
+    left.tell(b"up");
+    assert_eq!(right.hear().payload, b"up");
+    left.close();
+    right.close();
 }
 
 #[test]
