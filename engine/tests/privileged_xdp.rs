@@ -18,7 +18,7 @@ use netns::{Port, on_two_hosts};
 use pgmx::frame::{
     Census, ClaimError, Frame, Outgoing, Pool, Reader, RxBatch, SlotLayout, To, TxBatch, Writer, window,
 };
-use pgmx::link::xdp::{SteeringError, Verdict, XdpConfig, XdpError, XdpLink};
+use pgmx::link::xdp::{Queues, SteeringError, Verdict, XdpConfig, XdpError, XdpLink};
 use pgmx::link::{Channel, Link};
 use pgmx::time::Time;
 use pgmx::wire::build::{Content, DATA_HEADER_LEN, DataTemplate, DataType, Session};
@@ -478,7 +478,10 @@ fn a_value_that_cannot_work_is_refused_by_name_with_what_is_possible() {
         .0
     };
     assert_eq!(refused(|config| config.ring = 1000), "ring = 1000 refused: allowed is a power of two from 64 to 32768");
-    assert_eq!(refused(|config| config.queue = Some(7)), "queue = 7 refused: allowed is 0 to 0 on left0");
+    assert_eq!(
+        refused(|config| config.queues = Queues::Some(vec![7])),
+        "queues = 7 refused: allowed is 0 to 0 on left0"
+    );
     let few = refused(|config| config.frames = 100);
     assert_eq!(few, "frames = 100 refused: allowed is 4096 (twice the fill rings of 1 queues) to 16777216");
     let nowhere = refused(|config| config.interface = "nowhere0".into());
