@@ -159,8 +159,10 @@ fn path(config: &XdpConfig, address: IpAddr, mtu: u32) -> PathFacts {
         Encapsulation::Pgm => (ip, if address.is_ipv4() { ALERT } else { 0 }),
         Encapsulation::Udp { .. } => (ip + UDP_HEADER_LEN as u16, 0),
     };
-    // conformance 16: what a packet may be at most; frames hold no more than 4 KiB.
-    PathFacts { nla: address, mtu: mtu as u16, front: ETHERNET + tags + ip_header, alert, ip_header }
+    // conformance 16: what a packet may be at most; frames hold no more than 4 KiB. An interface carries one tag beside its MTU; a
+    // second one is at the packet's expense.
+    let mtu = mtu as u16 - tags.saturating_sub(TAG);
+    PathFacts { nla: address, mtu, front: ETHERNET + tags + ip_header, alert, ip_header }
 }
 
 /// What memory and sockets an attempt came to.
