@@ -28,7 +28,7 @@ const fn package(apt: &'static str, command: Option<&'static str>, need: Need, w
     Package { apt, command, need, why }
 }
 
-const PACKAGES: [Package; 11] = [
+const PACKAGES: [Package; 12] = [
     package("clang", Some("clang"), Need::Build, "compiles the XDP steering program, and xsk-rs' C parts"),
     package("llvm", Some("llvm-strip"), Need::Build, "strips and reads the BPF object"),
     package("libelf-dev", None, Need::Build, "libbpf (under xsk-rs) reads ELF objects"),
@@ -40,6 +40,7 @@ const PACKAGES: [Package; 11] = [
     package("iproute2", Some("ip"), Need::Test, "privileged tests make namespaces and veth pairs"),
     package("valgrind", Some("valgrind"), Need::Test, "the budget lane counts instructions with callgrind"),
     package("tshark", Some("tshark"), Need::Test, "a second opinion on captured packets"),
+    package("strace", Some("strace"), Need::Test, "counts the system calls that links make"),
 ];
 
 /// Cargo subcommands that `ci` calls and that a minimal toolchain lacks.

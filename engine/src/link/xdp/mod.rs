@@ -28,6 +28,7 @@ mod queue;
 
 use core::fmt;
 use core::net::IpAddr;
+use core::time::Duration;
 use std::io;
 
 use pgmx_ebpf::Steering;
@@ -37,6 +38,7 @@ pub use error::{Refusal, Taken, XdpError};
 pub use pgmx_ebpf::{Attach, Attachment, Owner, SteeringError, UpstreamBudget, Verdict};
 
 use super::kernel::claims::{Claim, Kind};
+use super::kernel::wait::until_readable;
 use super::{Channel, Link, LinkError};
 use crate::frame::{Frame, Incoming, Outgoing, PathFacts, Pool, RxBatch, To, TxBatch};
 use crate::time::Time;
@@ -351,6 +353,11 @@ impl Link for XdpLink {
         Ok(took)
     }
 
+    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
+        let slept = until_readable(self.queues.iter().map(Queue::descriptor), at_most);
+        slept.map_err(|error| LinkError::System { attempt: format!("waiting on {}", self.interface), error })
+    }
+
     fn shut_down(&mut self, pool: &mut Pool) {
         if self.queues.is_empty() {
             return;
@@ -362,7 +369,7 @@ impl Link for XdpLink {
             if self.queues[0].in_flight() == 0 || self.wake_transmit().is_err() {
                 break;
             }
-            std::thread::sleep(core::time::Duration::from_micros(100));
+            std::thread::sleep(Duration::from_micros(100));
         }
         // Once the sockets are closed the kernel writes to none of our frames: what the rings held is ours again.
         self.queues.clear();
