@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::{Command, exit};
 
 fn main() {
-    println!("cargo::rerun-if-changed=src/steer.bpf.c");
-    println!("cargo::rerun-if-changed=src/bpf.h");
+    for source in ["steer.bpf.c", "maps.h", "packet.h", "bpf.h"] {
+        println!("cargo::rerun-if-changed=src/{source}");
+    }
     println!("cargo::rerun-if-env-changed=CLANG");
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".into());
     let Some(out) = env::var_os("OUT_DIR") else { fail("OUT_DIR is not set: run through cargo") };

@@ -15,8 +15,13 @@ typedef unsigned long long u64;
 enum map_type {
 	MAP_HASH = 1,
 	MAP_PERCPU_ARRAY = 6,
+	MAP_LRU_HASH = 9,
+	MAP_LPM_TRIE = 11,
 	MAP_XSKMAP = 17,
 };
+
+/* A trie is given its memory entry by entry; the kernel wants to be told that we know. */
+#define MAP_NO_PREALLOC 1
 
 enum xdp_action {
 	XDP_ABORTED,
@@ -36,8 +41,16 @@ struct xdp_md {
 };
 
 static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
+static long (*const map_update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static u64 (*const clock_ns)(void) = (void *)5;
 static long (*const redirect_map)(void *map, u64 key, u64 flags) = (void *)51;
 
 #define inline_always static inline __attribute__((always_inline))
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define network16(x) __builtin_bswap16(x)
 #define network32(x) __builtin_bswap32(x)
+#else
+#define network16(x) (x)
+#define network32(x) (x)
+#endif

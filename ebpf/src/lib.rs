@@ -6,22 +6,33 @@
 //!
 //! Called by the `xdp` link of the engine. Guards: never two programs on one interface, and never somebody else's replaced.
 
+mod config;
+mod error;
+mod evict;
+mod keys;
+mod netlink;
 mod owner;
 
 use core::fmt;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
-use aya::{Ebpf, EbpfError};
+use aya::{Ebpf, EbpfLoader};
 
+pub use config::{Attach, SOURCES_MAX, SteeringConfig, UDP_PORTS_MAX, UpstreamBudget};
+pub use error::SteeringError;
 pub use owner::Owner;
 
-/// The compiled program.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
+use evict::evict;
+use keys::{Endpoint, Host, endpoint, host, prefix_bits};
+
+/// The compiled program, for whoever loads it another way. Its maps and options are described in `maps.h`.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
 
 /// Queues that the socket map has room for.
 pub const QUEUES_MAX: u32 = 256;
@@ -44,17 +55,23 @@ impl fmt::Display for Attachment {
     }
 }
 
-/// What became of a frame; the order of `enum verdict` in `steer.bpf.c`.
+/// What became of a frame; the order of `enum verdict` in `maps.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Passed: not PGM over IPv4.
+    /// Passed: not PGM in the encapsulation asked for.
     Other,
-    /// Passed: cut off before the PGM ports.
+    /// Passed: not on our VLAN.
+    Vlan,
+    /// Passed: cut off before the end of the PGM header.
     Short,
     /// Passed: an IP fragment.
     Fragment,
     /// Passed: PGM, but not for us.
     Unclaimed,
+    /// Passed: for us, but its source is not on the allow-list.
+    Foreign,
+    /// Dropped: for us, but beyond what its source may send upstream. The one verdict that drops.
+    Flood,
     /// Passed: ours, but no socket on its queue.
     NoSocket,
     /// Handed to a socket.
@@ -63,60 +80,17 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict.
-    pub const ALL: [Self; 6] =
-        [Self::Other, Self::Short, Self::Fragment, Self::Unclaimed, Self::NoSocket, Self::Steered];
-}
-
-/// Why frames of an interface cannot be steered, and what to do about it.
-#[derive(Debug, thiserror::Error)]
-pub enum SteeringError {
-    /// The kernel refused the program or a map.
-    #[error("loading the XDP steering program failed: {0}; it needs Linux 5.10 and root, or CAP_BPF and CAP_NET_ADMIN")]
-    Load(#[source] EbpfError),
-    /// The verifier or the rights refused the program.
-    #[error("loading the XDP steering program failed: {0}; it needs Linux 5.10 and root, or CAP_BPF and CAP_NET_ADMIN")]
-    Verify(String),
-    /// The object does not hold what this loader was written for.
-    #[error("the compiled steering program has no `{0}`: rebuild from clean")]
-    Missing(&'static str),
-    /// Another program owns the interface.
-    #[error(
-        "XDP attach on {interface} refused: {owner} is already attached; run on another interface, use --io raw, or detach it (`ip link set dev {interface} xdp off`)"
-    )]
-    Occupied {
-        /// The interface.
-        interface: String,
-        /// Who is there.
-        owner: Owner,
-    },
-    /// The kernel or the driver refused the attachment.
-    #[error("{attachment} XDP attach on {interface} refused: {error}")]
-    Attach {
-        /// The interface.
-        interface: String,
-        /// The mode tried.
-        attachment: Attachment,
-        /// The answer.
-        error: String,
-    },
-    /// The kernel can attach, but not by a link that dies with us.
-    #[error(
-        "{attachment} XDP attach on {interface} refused: the kernel offers no bpf_link here, so a killed process would leave the program behind; Linux 5.9 or later has it"
-    )]
-    NoLink {
-        /// The interface.
-        interface: String,
-        /// The mode tried.
-        attachment: Attachment,
-    },
-    /// A map refused an entry.
-    #[error("{attempt} failed: {error}")]
-    Map {
-        /// What was attempted.
-        attempt: String,
-        /// The answer.
-        error: MapError,
-    },
+    pub const ALL: [Self; 9] = [
+        Self::Other,
+        Self::Vlan,
+        Self::Short,
+        Self::Fragment,
+        Self::Unclaimed,
+        Self::Foreign,
+        Self::Flood,
+        Self::NoSocket,
+        Self::Steered,
+    ];
 }
 
 /// The program at work on one interface.
@@ -124,49 +98,56 @@ pub struct Steering {
     interface: String,
     attachment: Attachment,
     refused: Option<SteeringError>,
+    replaced: Vec<Owner>,
     // Fields are dropped in this order: first the program leaves the interface, then its maps go.
     _link: FdLink,
     sockets: XskMap<MapData>,
-    groups: HashMap<MapData, Key, u8>,
-    locals: HashMap<MapData, Key, u8>,
+    groups: HashMap<MapData, Endpoint, u8>,
+    locals: HashMap<MapData, Endpoint, u8>,
     verdicts: PerCpuArray<MapData, u64>,
     _program: Ebpf,
 }
 
-/// `struct endpoint`: address and port as on the wire, two octets of zero.
-type Key = [u8; 8];
-
-fn key(address: Ipv4Addr, port: u16) -> Key {
-    let ([a, b, c, d], [high, low]) = (address.octets(), port.to_be_bytes());
-    [a, b, c, d, high, low, 0, 0]
-}
-
 impl Steering {
-    /// Loads the program and attaches it to the interface: in native mode, else (unless `native_only`) in generic mode. From now on
-    /// everything passes, until something is claimed and a socket is there for it.
-    pub fn attach(interface: &str, index: u32, native_only: bool) -> Result<Self, SteeringError> {
-        if let Some(owner) = Owner::of(index) {
-            return Err(SteeringError::Occupied { interface: interface.into(), owner });
+    /// Loads the program and attaches it to the interface. From now on everything passes, until something is claimed and a socket is
+    /// there for it.
+    pub fn attach(config: &SteeringConfig) -> Result<Self, SteeringError> {
+        config.check()?;
+        let SteeringConfig { interface, index, .. } = config;
+        if !config.replace
+            && let Some(owner) = Owner::of(*index)
+        {
+            return Err(SteeringError::Occupied { interface: interface.clone(), owner });
         }
-        let mut object = Ebpf::load(OBJECT).map_err(SteeringError::Load)?;
+        let mut object = load(config)?;
+        let mut replaced = Vec::new();
         let (link, attachment, refused) = {
             let program = object.program_mut("steer").ok_or(SteeringError::Missing("steer"))?;
             let program: &mut Xdp = program.try_into().map_err(|_| SteeringError::Missing("steer"))?;
             program.load().map_err(|error| verify(&error))?;
-            match attach(program, interface, index, Attachment::Native) {
-                Ok(link) => (link, Attachment::Native, None),
-                Err(refusal @ SteeringError::Attach { .. }) if !native_only => {
-                    (attach(program, interface, index, Attachment::Generic)?, Attachment::Generic, Some(refusal))
-                }
-                Err(refusal) => return Err(refusal),
+            if config.replace {
+                replaced = evict(interface, *index)?;
+            }
+            let mut attach = |attachment| attach(program, interface, *index, attachment);
+            match config.attach {
+                Attach::Generic => (attach(Attachment::Generic)?, Attachment::Generic, None),
+                Attach::Native => (attach(Attachment::Native)?, Attachment::Native, None),
+                Attach::NativeElseGeneric => match attach(Attachment::Native) {
+                    Ok(link) => (link, Attachment::Native, None),
+                    Err(refusal @ SteeringError::Attach { .. }) => {
+                        (attach(Attachment::Generic)?, Attachment::Generic, Some(refusal))
+                    }
+                    Err(refusal) => return Err(refusal),
+                },
             }
         };
         let mut take = |name| object.take_map(name).ok_or(SteeringError::Missing(name));
         let typed = |name| move |_: MapError| SteeringError::Missing(name);
         Ok(Self {
-            interface: interface.into(),
+            interface: interface.clone(),
             attachment,
             refused,
+            replaced,
             _link: link,
             sockets: XskMap::try_from(take("sockets")?).map_err(typed("sockets"))?,
             groups: HashMap::try_from(take("groups")?).map_err(typed("groups"))?,
@@ -186,6 +167,11 @@ impl Steering {
         self.refused.as_ref()
     }
 
+    /// Whose place was taken, where that was asked for.
+    pub fn replaced(&self) -> &[Owner] {
+        &self.replaced
+    }
+
     /// Steers to this `AF_XDP` socket what comes in on the queue it is bound to. Its fill ring must be full by now.
     pub fn open_queue(&mut self, queue: u32, socket: RawFd) -> Result<(), SteeringError> {
         self.sockets
@@ -199,23 +185,29 @@ impl Steering {
     }
 
     /// Claims packets of sessions on this data port, sent to this group.
-    pub fn claim_group(&mut self, group: Ipv4Addr, port: u16) -> Result<(), SteeringError> {
-        self.groups.insert(key(group, port), 1, 0).map_err(|error| self.claim_error("claiming", group, port, error))
+    pub fn claim_group(&mut self, group: IpAddr, port: u16) -> Result<(), SteeringError> {
+        self.groups
+            .insert(endpoint(group, port), 1, 0)
+            .map_err(|error| self.claim_error("claiming", group, port, error))
     }
 
     /// Lets them pass again.
-    pub fn release_group(&mut self, group: Ipv4Addr, port: u16) -> Result<(), SteeringError> {
-        self.groups.remove(&key(group, port)).map_err(|error| self.claim_error("releasing", group, port, error))
+    pub fn release_group(&mut self, group: IpAddr, port: u16) -> Result<(), SteeringError> {
+        self.groups.remove(&endpoint(group, port)).map_err(|error| self.claim_error("releasing", group, port, error))
     }
 
     /// Claims packets sent to this address and port of ours.
-    pub fn claim_local(&mut self, address: Ipv4Addr, port: u16) -> Result<(), SteeringError> {
-        self.locals.insert(key(address, port), 1, 0).map_err(|error| self.claim_error("claiming", address, port, error))
+    pub fn claim_local(&mut self, address: IpAddr, port: u16) -> Result<(), SteeringError> {
+        self.locals
+            .insert(endpoint(address, port), 1, 0)
+            .map_err(|error| self.claim_error("claiming", address, port, error))
     }
 
     /// Lets them pass again.
-    pub fn release_local(&mut self, address: Ipv4Addr, port: u16) -> Result<(), SteeringError> {
-        self.locals.remove(&key(address, port)).map_err(|error| self.claim_error("releasing", address, port, error))
+    pub fn release_local(&mut self, address: IpAddr, port: u16) -> Result<(), SteeringError> {
+        self.locals
+            .remove(&endpoint(address, port))
+            .map_err(|error| self.claim_error("releasing", address, port, error))
     }
 
     /// How many frames met this verdict, on all processors. A handful of system calls: not for the hot path.
@@ -236,7 +228,7 @@ impl Steering {
     }
 
     #[cold]
-    fn claim_error(&self, what: &str, address: Ipv4Addr, port: u16, error: MapError) -> SteeringError {
+    fn claim_error(&self, what: &str, address: IpAddr, port: u16, error: MapError) -> SteeringError {
         let attempt = format!("{what} {address} port {port} on {} in the steering program", self.interface);
         SteeringError::Map { attempt, error }
     }
@@ -256,6 +248,24 @@ impl AsRawFd for Descriptor {
     fn as_raw_fd(&self) -> RawFd {
         self.0
     }
+}
+
+/// The object in the kernel, its options set and its allow-list filled, the program not loaded yet.
+fn load(config: &SteeringConfig) -> Result<Ebpf, SteeringError> {
+    let mut object = EbpfLoader::new()
+        .override_global("options", &config.options(), true)
+        .load(OBJECT)
+        .map_err(SteeringError::Load)?;
+    let sources = object.map_mut("sources").ok_or(SteeringError::Missing("sources"))?;
+    let mut sources: LpmTrie<_, Host, u8> =
+        LpmTrie::try_from(sources).map_err(|_| SteeringError::Missing("sources"))?;
+    for &(address, bits) in &config.sources {
+        sources.insert(&Key::new(prefix_bits(bits), host(address)), 1, 0).map_err(|error| SteeringError::Map {
+            attempt: format!("allowing {address}/{bits} on {} in the steering program", config.interface),
+            error,
+        })?;
+    }
+    Ok(object)
 }
 
 fn attach(program: &mut Xdp, interface: &str, index: u32, attachment: Attachment) -> Result<FdLink, SteeringError> {

@@ -1,13 +1,18 @@
-//! Which XDP program owns an interface: one question to the kernel over rtnetlink, asked when attaching.
+//! Who owns an interface: its XDP program, by number, name and process.
 //!
 //! An interface has one XDP program. Before we attach, and when we are refused, the owner is named, so that people know whom to ask.
+//! Guards: the search for its process ends, however many there are.
 
 use core::fmt;
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::FromRawFd;
+use std::fs;
+use std::path::Path;
 
 use aya::programs::loaded_programs;
+
+use crate::netlink;
+
+/// Descriptors looked at when searching for a process: a large host has as many open, and reading them takes half a second.
+const DESCRIPTORS_MAX: usize = 100_000;
 
 /// The program that owns an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,113 +21,91 @@ pub struct Owner {
     pub id: u32,
     /// Its name, as far as the kernel tells.
     pub name: Option<String>,
+    /// The process that holds it, as far as we may look; a program that is pinned, or was attached by netlink, may have none.
+    pub pid: Option<u32>,
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
-            Some(name) => write!(f, "program {} ({name})", self.id),
-            None => write!(f, "program {}", self.id),
+            Some(name) => write!(f, "program {} ({name})", self.id)?,
+            None => write!(f, "program {}", self.id)?,
         }
+        self.pid.map_or(Ok(()), |pid| write!(f, " of process {pid}"))
     }
 }
 
 impl Owner {
-    /// The owner of the interface; `None` if it has none, or the kernel does not say.
+    /// The owner of the interface of the caller's network namespace; `None` if it has none, or the kernel does not say.
     pub fn of(interface: u32) -> Option<Self> {
-        let id = program_of(&ask(interface)?)?;
-        let named = |id| loaded_programs().flatten().find(|program| program.id() == id);
-        let name =
-            named(id).and_then(|program| program.name_as_str().map(str::to_owned)).filter(|name| !name.is_empty());
-        Some(Self { id, name })
+        netlink::programs_of(interface).first().map(|&(_, id)| Self::named(id))
+    }
+
+    pub(crate) fn named(id: u32) -> Self {
+        let program = loaded_programs().flatten().find(|program| program.id() == id);
+        let name = program.and_then(|program| program.name_as_str().map(str::to_owned));
+        Self { id, name: name.filter(|name| !name.is_empty()), pid: holder(Path::new("/proc"), id) }
     }
 }
 
-const HEADER: usize = 16;
-const LINK_INFO: usize = 16;
-const ATTRIBUTE: usize = 4;
-/// Attribute kinds of `linux/if_link.h`.
-const IFLA_XDP: u16 = 43;
-const IFLA_XDP_PROG_ID: u16 = 4;
-/// Kinds carry two flags on top: nested, and network octet order.
-const KIND: u16 = 0x3fff;
-
-/// The kernel's description of the interface: one netlink message.
-fn ask(interface: u32) -> Option<Vec<u8>> {
-    // SAFETY: opens a descriptor and touches no memory of ours.
-    let socket = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
-    if socket < 0 {
-        return None;
-    }
-    // SAFETY: just opened and nobody else's; the file closes it.
-    let mut socket = unsafe { File::from_raw_fd(socket) };
-    let mut request = [0_u8; HEADER + LINK_INFO];
-    request[0..4].copy_from_slice(&((HEADER + LINK_INFO) as u32).to_ne_bytes());
-    request[4..6].copy_from_slice(&libc::RTM_GETLINK.to_ne_bytes());
-    request[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
-    request[HEADER + 4..HEADER + 8].copy_from_slice(&interface.to_ne_bytes());
-    socket.write_all(&request).ok()?;
-    // A link message is about 1.5 KiB, more with many virtual functions.
-    let mut answer = vec![0_u8; 32 * 1024];
-    let octets = socket.read(&mut answer).ok()?;
-    answer.truncate(octets);
-    let kind = answer.get(4..6)?;
-    (kind == libc::RTM_NEWLINK.to_ne_bytes()).then_some(answer)
-}
-
-/// The program's number in a link message.
-fn program_of(message: &[u8]) -> Option<u32> {
-    let xdp = attribute(message.get(HEADER + LINK_INFO..)?, IFLA_XDP)?;
-    let id = attribute(xdp, IFLA_XDP_PROG_ID)?;
-    let id = u32::from_ne_bytes(id.get(..4)?.try_into().ok()?);
-    (id != 0).then_some(id)
-}
-
-/// The value of the first attribute of this kind.
-fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    // Each round takes at least the attribute's own header off the front, so this ends.
-    while let Some(header) = attributes.first_chunk::<ATTRIBUTE>() {
-        let octets = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        let kind = u16::from_ne_bytes([header[2], header[3]]) & KIND;
-        let value = attributes.get(ATTRIBUTE..octets)?;
-        if kind == wanted {
-            return Some(value);
+/// The process that has the program, or a link of it, open.
+fn holder(proc: &Path, id: u32) -> Option<u32> {
+    let mut looked_at = 0;
+    for process in fs::read_dir(proc).ok()?.flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // What may not be looked into is somebody else's; there the answer stays open.
+        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
+        for descriptor in descriptors.flatten() {
+            looked_at += 1;
+            if looked_at > DESCRIPTORS_MAX {
+                return None;
+            }
+            let is_bpf = fs::read_link(descriptor.path()).is_ok_and(|what| what.to_string_lossy().contains("bpf"));
+            let info = process.path().join("fdinfo").join(descriptor.file_name());
+            if is_bpf && fs::read_to_string(info).is_ok_and(|info| is_of_program(&info, id)) {
+                return Some(pid);
+            }
         }
-        attributes = attributes.get(octets.next_multiple_of(4)..)?;
     }
     None
+}
+
+/// Whether the kernel says of a descriptor that it is this program, or a link of it.
+fn is_of_program(info: &str, id: u32) -> bool {
+    info.lines().filter_map(|line| line.strip_prefix("prog_id:")).any(|number| number.trim().parse() == Ok(id))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
-    fn with(kind: u16, value: &[u8]) -> Vec<u8> {
-        let octets = (ATTRIBUTE + value.len()) as u16;
-        let mut bytes = [octets.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
-
-    fn message(attributes: &[Vec<u8>]) -> Vec<u8> {
-        let mut bytes = vec![0; HEADER + LINK_INFO];
-        bytes.extend(attributes.concat());
-        bytes
+    #[test]
+    fn an_owner_is_told_as_far_as_it_is_known() {
+        let mut owner = Owner { id: 42, name: None, pid: None };
+        assert_eq!(owner.to_string(), "program 42");
+        owner.name = Some("steer".into());
+        assert_eq!(owner.to_string(), "program 42 (steer)");
+        owner.pid = Some(1234);
+        assert_eq!(owner.to_string(), "program 42 (steer) of process 1234");
     }
 
     #[test]
-    fn the_program_is_found_inside_the_nested_attribute() {
-        let nested = [with(2, &[1]), with(IFLA_XDP_PROG_ID, &42_u32.to_ne_bytes())].concat();
-        let message = message(&[with(3, b"eth0\0"), with(IFLA_XDP | 0x8000, &nested)]);
-        assert_eq!(program_of(&message), Some(42));
-    }
-
-    #[test]
-    fn no_program_and_no_sense_are_both_nobody() {
-        assert_eq!(program_of(&message(&[with(IFLA_XDP, &with(2, &[0]))])), None);
-        assert_eq!(program_of(&message(&[vec![0, 0, 0, 0]])), None, "an attribute shorter than its header");
-        assert_eq!(program_of(&message(&[vec![255, 255, 43, 0]])), None, "an attribute longer than the message");
-        assert_eq!(program_of(&[0; 7]), None);
+    fn the_holder_is_the_process_whose_descriptor_is_the_program_or_a_link_of_it() {
+        let proc = std::env::temp_dir().join(format!("pgmx-owner-{}", std::process::id()));
+        let open = |pid: &str, fd: &str, what: &str, info: &str| {
+            for part in ["fd", "fdinfo"] {
+                fs::create_dir_all(proc.join(pid).join(part)).expect("a directory");
+            }
+            symlink(what, proc.join(pid).join("fd").join(fd)).expect("a link");
+            fs::write(proc.join(pid).join("fdinfo").join(fd), info).expect("a file");
+        };
+        open("7", "0", "/dev/null", "pos:\t0\nprog_id:\t42\n");
+        open("8", "3", "anon_inode:bpf-prog", "prog_type:\t6\nprog_id:\t421\n");
+        open("9", "4", "anon_inode:bpf_link", "link_type:\txdp\nlink_id:\t42\nprog_tag:\t42\nprog_id:\t5\n");
+        open("self", "3", "anon_inode:bpf-prog", "prog_id:\t42\n");
+        let (nobody, program, link) = (holder(&proc, 42), holder(&proc, 421), holder(&proc, 5));
+        fs::remove_dir_all(&proc).expect("our own directory");
+        assert_eq!((nobody, program, link), (None, Some(8), Some(9)));
     }
 }

@@ -111,8 +111,8 @@ const GONE: &str = "the other host stopped";
 fn send(ports: &[Port], plan: &Plan, start: &Sender<Arc<Run>>, is_ready: &Receiver<()>) -> Result<(), String> {
     pin(0).map_err(|error| format!("processor 0: {error}"))?;
     let mut bare = Bare::open(&ports[0], &plan.workload, false)?;
-    let mut engine = Engine::open(&ports[1], &plan.workload, false)?;
-    println!("{}; {} slots, {} packets a call", engine.taken(), plan.workload.frames, plan.workload.budget);
+    let mut engine = Engine::xdp(&ports[1], &plan.workload, false)?;
+    println!("{}; {} slots, {} packets a call", engine.link().taken(), plan.workload.frames, plan.workload.budget);
     for (payload, is_bare) in schedule(plan.rounds) {
         let workload = Workload { payload, ..plan.workload };
         let run = Arc::new(Run::default());
@@ -125,7 +125,7 @@ fn send(ports: &[Port], plan: &Plan, start: &Sender<Arc<Run>>, is_ready: &Receiv
         }
     }
     // The receiver is done with the last run when nobody is left to start one; the cable must hold until then.
-    engine.close()
+    engine.close_rings()
 }
 
 /// Payload, whether bare, and what came of it, in the order of the schedule.
@@ -134,7 +134,7 @@ type Outcomes = Vec<(usize, bool, Outcome)>;
 fn receive(ports: &[Port], plan: &Plan, started: &Receiver<Arc<Run>>, ready: &Sender<()>) -> Result<Outcomes, String> {
     pin(1).map_err(|error| format!("processor 1: {error}"))?;
     let mut bare = Bare::open(&ports[0], &plan.workload, true)?;
-    let mut engine = Engine::open(&ports[1], &plan.workload, true)?;
+    let mut engine = Engine::xdp(&ports[1], &plan.workload, true)?;
     let mut outcomes = Outcomes::new();
     for (payload, is_bare) in schedule(plan.rounds) {
         let workload = Workload { payload, ..plan.workload };
@@ -143,7 +143,7 @@ fn receive(ports: &[Port], plan: &Plan, started: &Receiver<Arc<Run>>, ready: &Se
         let outcome = if is_bare { bare.receive(&workload, &run)? } else { engine.receive(&workload, &run)? };
         outcomes.push((payload, is_bare, outcome));
     }
-    engine.close()?;
+    engine.close_rings()?;
     Ok(outcomes)
 }
 

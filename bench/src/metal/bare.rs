@@ -6,7 +6,7 @@
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
-use pgmx_ebpf::Steering;
+use pgmx_ebpf::{Attach, Steering, SteeringConfig};
 use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfigBuilder};
 use xsk_rs::socket::{RxQueue, Socket, TxQueue};
 use xsk_rs::umem::frame::FrameDesc;
@@ -39,7 +39,9 @@ impl Bare {
     /// Opens a socket on the port. A receiver puts `ring` frames into its fill ring; all are for one or the other.
     pub fn open(port: &Port, workload: &Workload, receives: bool) -> Result<Self, String> {
         let index = interface_index(&port.interface)?;
-        let mut steering = Steering::attach(&port.interface, index, true).map_err(words("attaching"))?;
+        let mut steering =
+            Steering::attach(&SteeringConfig { attach: Attach::Native, ..SteeringConfig::new(&port.interface, index) })
+                .map_err(words("attaching"))?;
         let ring = QueueSize::new(workload.ring).map_err(words("ring"))?;
         let config = UmemConfigBuilder::new()
             .frame_size(FrameSize::new(FRAME_SIZE).map_err(words("frame size"))?)
@@ -65,7 +67,7 @@ impl Bare {
             // SAFETY: frames of this memory, in no ring yet.
             let filled = unsafe { fill.produce(&frames[..workload.ring as usize]) };
             assert_eq!(filled, workload.ring as usize, "an empty fill ring takes as many frames as it has entries");
-            steering.claim_group(GROUP, DATA_PORT).map_err(words("claiming"))?;
+            steering.claim_group(GROUP.into(), DATA_PORT).map_err(words("claiming"))?;
             steering.open_queue(0, rx.fd().as_raw_fd()).map_err(words("opening the queue"))?;
         }
         Ok(Self { _steering: steering, tx, rx, fill, completion, umem, frames })

@@ -23,8 +23,8 @@ const BATCH: usize = 64;
 const TURN: usize = 8;
 
 /// A link and its pool.
-pub struct Engine {
-    link: XdpLink,
+pub struct Engine<L> {
+    link: L,
     pool: Pool,
 }
 
@@ -60,24 +60,18 @@ fn dress(pool: &mut Pool, reader: &mut Reader, template: &DataTemplate, position
     Ok(Outgoing { frame, to: To::Group(GROUP.into()), router_alert: false })
 }
 
-impl Engine {
-    /// Opens a link on the port.
-    pub fn open(port: &Port, workload: &Workload, receives: bool) -> Result<Self, String> {
-        let mut config = XdpConfig::new(&port.interface);
-        config.data_path = DataPath::Copy;
-        config.ring = workload.ring;
-        config.tx_budget = workload.budget;
-        config.frames = workload.ring * 2 + if receives { 0 } else { workload.frames };
-        let (mut link, pool) = XdpLink::open(&config).map_err(words("opening the link"))?;
+impl<L: Link> Engine<L> {
+    /// Takes a link that was just opened.
+    pub fn over(mut link: L, pool: Pool, receives: bool) -> Result<Self, String> {
         if receives {
             link.join(Channel { group: GROUP.into(), data_port: DATA_PORT }, &[]).map_err(words("joining"))?;
         }
         Ok(Self { link, pool })
     }
 
-    /// What the link took.
-    pub fn taken(&self) -> String {
-        self.link.taken().to_string()
+    /// The link.
+    pub fn link(&self) -> &L {
+        &self.link
     }
 
     /// Publishes and sends for the time of the workload, then waits (boundedly) until all have left.
@@ -169,12 +163,33 @@ impl Engine {
 
     /// Closes the link and accounts for every frame.
     pub fn close(mut self) -> Result<(), String> {
-        let statistics = self.link.ring_statistics().map_err(words("statistics"))?;
         self.link.shut_down(&mut self.pool);
         let census = self.pool.census();
-        if census.out + census.lent != 0 || !census.adds_up() || statistics.invalid != 0 {
-            return Err(format!("frames are missing: {census:?}, {statistics:?}"));
+        if census.out + census.lent != 0 || !census.adds_up() {
+            return Err(format!("frames are missing: {census:?}"));
         }
         Ok(())
+    }
+}
+
+impl Engine<XdpLink> {
+    /// Opens an `xdp` link on the port, with what bare rings are given.
+    pub fn xdp(port: &Port, workload: &Workload, receives: bool) -> Result<Self, String> {
+        let mut config = XdpConfig::new(&port.interface);
+        config.data_path = DataPath::Copy;
+        config.ring = workload.ring;
+        config.tx_budget = workload.budget;
+        config.frames = workload.ring * 2 + if receives { 0 } else { workload.frames };
+        let (link, pool) = XdpLink::open(&config).map_err(words("opening the link"))?;
+        Self::over(link, pool, receives)
+    }
+
+    /// As [`Engine::close`]; the kernel must have refused no descriptor of ours.
+    pub fn close_rings(self) -> Result<(), String> {
+        let statistics = self.link.ring_statistics().map_err(words("statistics"))?;
+        if statistics.invalid != 0 {
+            return Err(format!("the kernel refused descriptors: {statistics:?}"));
+        }
+        self.close()
     }
 }

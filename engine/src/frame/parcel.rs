@@ -178,6 +178,14 @@ impl<T> Batch<T> {
         unsafe { slice::from_raw_parts(items.as_ptr().cast(), items.len()) }
     }
 
+    /// As [`Batch::as_slice`], to write headers in front of packets that stay in the batch until they are taken.
+    #[inline]
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        let items = &mut self.places[self.first..self.end];
+        // SAFETY: as in `as_slice`; the batch is borrowed mutably, so this is the only reference.
+        unsafe { slice::from_raw_parts_mut(items.as_mut_ptr().cast(), items.len()) }
+    }
+
     /// Takes all, the oldest first. What the iterator was not asked for is dropped with it.
     #[inline]
     pub fn drain(&mut self) -> Drain<'_, T> {
@@ -330,6 +338,8 @@ mod tests {
                 assert_eq!(batch.peek().map(|item| item.0), queue.front().copied());
                 assert_eq!(batch.front().map(|item| item.0), queue.front().copied());
                 assert!(batch.as_slice().iter().map(|item| &item.0).eq(&queue));
+                batch.as_mut_slice().iter_mut().for_each(|item| item.0 += 100);
+                queue.iter_mut().for_each(|number| *number += 100);
                 assert_eq!(Rc::strong_count(&witness), 1 + queue.len());
             }
             if pattern & 1 == 0 {

@@ -46,13 +46,13 @@ impl Ring {
 
     /// Puts packets in, which all came from `port` for `to`. Returns how many found the ring full. Those above the MTU are passed over.
     #[inline]
-    fn push(&mut self, packets: &[Outgoing], pool: &Pool, port: u16, to: IpAddr) -> u64 {
+    fn push(&mut self, packets: &[Outgoing], pool: &Pool, port: u16, path: &PathFacts, to: IpAddr) -> u64 {
         let mask = self.places.len() - 1;
         let (mut put, full) = (self.put, self.taken + self.places.len());
         let mut overruns = 0;
         for out in packets {
             let octets = pool.bytes(&out.frame);
-            if octets.len() > usize::from(MemoryLink::MTU) {
+            if exceeds(path, out) {
                 continue;
             }
             if put == full {
@@ -69,6 +69,12 @@ impl Ring {
         self.put = put;
         overruns
     }
+}
+
+/// Whether the IP packet around it would exceed the MTU.
+#[inline]
+fn exceeds(path: &PathFacts, out: &Outgoing) -> bool {
+    path.ip_octets(out.frame.len(), out.router_alert) > u32::from(path.mtu)
 }
 
 struct Port {
@@ -260,6 +266,7 @@ impl Link for MemoryLink {
         if sent == 0 {
             return Ok(0);
         }
+        let path = self.path();
         let mut hub = self.hub.borrow_mut();
         if hub.generation != self.route.generation {
             self.route.look_up(&hub, self.number, self.route.to);
@@ -273,15 +280,17 @@ impl Link for MemoryLink {
             let (now, later) = left.split_at(alike);
             for &port in &self.route.ports {
                 let port = &mut hub.all[usize::from(port)];
-                port.overruns += port.ring.push(now, pool, self.number, self.route.address);
+                port.overruns += port.ring.push(now, pool, self.number, &path, self.route.address);
             }
             left = later;
         }
+        let mut too_long = 0;
         for out in from.drain() {
-            self.counts.too_long += u64::from(out.frame.len() > usize::from(Self::MTU));
+            too_long += u64::from(exceeds(&path, &out));
             pool.put(out.frame);
         }
-        self.counts.sent += sent as u64;
+        self.counts.too_long += too_long;
+        self.counts.sent += sent as u64 - too_long;
         Ok(sent)
     }
 

@@ -8,16 +8,23 @@
 //! * Neither blocks, and neither makes a system call per packet.
 //! * An interface that is down is no error: what it does not take is kept or counted, and it goes on when the interface is up again.
 
+pub mod capture;
 pub mod faults;
 mod kernel;
 pub mod memory;
+pub mod raw;
+mod rights;
+pub mod survey;
+pub mod udp;
 #[cfg(feature = "xdp")]
 pub mod xdp;
 
 use core::fmt;
 use core::net::IpAddr;
+use core::time::Duration;
 
 pub use kernel::interface::{Address, InterfaceError};
+pub use rights::{Right, Rights};
 
 use crate::frame::{PathFacts, Pool, RxBatch, TxBatch};
 use crate::time::Time;
@@ -118,6 +125,14 @@ pub trait Link {
     /// When the link wants to be called at the latest, though nothing comes in; most never do.
     fn deadline(&self) -> Option<Time> {
         None
+    }
+
+    /// Sleeps until something comes in, but no longer than `at_most`; may return early. For those who need not spin: whatever
+    /// [`Link::deadline`] or the protocol wants earlier is theirs to put into `at_most`.
+    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
+        // Such a link cannot tell when something comes: it is looked for every millisecond.
+        std::thread::sleep(at_most.min(Duration::from_millis(1)));
+        Ok(())
     }
 
     /// Gives every frame it holds back to the pool, as far as nobody else is reading it. Called once, at the end.

@@ -8,6 +8,7 @@ mod lane;
 mod plan;
 
 use core::net::IpAddr;
+use core::time::Duration;
 
 pub use lane::FaultCounts;
 use lane::Lane;
@@ -161,6 +162,10 @@ impl<L: Link> Link for Faults<L> {
             return Some(Time::ZERO);
         }
         earliest(self.inner.deadline(), earliest(self.receive.deadline(), self.send.deadline()))
+    }
+
+    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
+        self.inner.wait(at_most)
     }
 
     fn shut_down(&mut self, pool: &mut Pool) {

@@ -148,6 +148,14 @@ fn failed(what: &'static str, interface: &str, error: io::Error) -> InterfaceErr
     InterfaceError::Kernel { what, interface: interface.into(), error }
 }
 
+/// The names of all interfaces.
+pub(in crate::link) fn names() -> io::Result<Vec<String>> {
+    let mut names: Vec<String> = addresses()?.into_iter().map(|entry| entry.0).collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
 /// Every address of every interface; an interface without one stands there with the unspecified address.
 fn addresses() -> io::Result<Vec<(String, IpAddr)>> {
     let mut first: *mut libc::ifaddrs = core::ptr::null_mut();
@@ -223,22 +231,22 @@ fn queues(control: &OwnedFd, name: &CString) -> u32 {
 }
 
 /// A question about an interface, and its answer.
-struct Request(libc::ifreq);
+pub(super) struct Request(pub(super) libc::ifreq);
 
 impl Request {
-    fn new(name: &CString) -> Self {
+    pub(super) fn new(name: &CStr) -> Self {
         // SAFETY: a structure of integers and arrays, for which all zeroes is a value.
         let mut request: libc::ifreq = unsafe { zeroed() };
         // Shorter than the field, as was checked: the rest stays zero and ends the name.
-        for (to, from) in request.ifr_name.iter_mut().zip(name.as_bytes()) {
+        for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
             *to = *from as libc::c_char;
         }
         Self(request)
     }
 
-    fn ask(mut self, control: &OwnedFd, question: libc::c_ulong) -> io::Result<Self> {
+    pub(super) fn ask(mut self, control: &OwnedFd, question: libc::c_ulong) -> io::Result<Self> {
         // SAFETY: the descriptor is open, the structure is the one that these questions take and is ours alone; where it holds a
-        // pointer (`queues`), that points at what the question takes and outlives the call.
+        // pointer (`queues`, `ethtool`), that points at what the question takes and outlives the call.
         if unsafe { libc::ioctl(control.as_raw_fd(), question as _, &raw mut self.0) } < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -1,6 +1,6 @@
 //! Group membership: what IGMP and MLD report, and what the card's filter lets in.
 //!
-//! [`join`] and [`leave`] change the membership of one socket. [`Memberships`] keeps those of a link that has no kernel socket of its
+//! [`join`], [`refine`] and [`leave`] change the membership of one socket. [`Memberships`] keeps those of a link that has no kernel socket of its
 //! own to receive with (`AF_XDP` joins nothing). Guards: a group is joined once however often it is asked for, and every membership ends
 //! with its socket.
 
@@ -27,9 +27,26 @@ struct GroupAndSource {
     source: libc::sockaddr_storage,
 }
 
+/// `struct group_filter` with room for as many sources as the kernel takes over IPv6 (`mld_max_msf`); over IPv4 it takes 10
+/// (`igmp_max_msf`) unless told otherwise.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Filter {
+    interface: u32,
+    group: libc::sockaddr_storage,
+    mode: u32,
+    count: u32,
+    sources: [libc::sockaddr_storage; MAX_SOURCES],
+}
+
+const MAX_SOURCES: usize = 64;
+
 const MCAST_JOIN_GROUP: i32 = 42;
 const MCAST_LEAVE_GROUP: i32 = 45;
 const MCAST_JOIN_SOURCE_GROUP: i32 = 46;
+const MCAST_MSFILTER: i32 = 48;
+const MCAST_EXCLUDE: u32 = 0;
+const MCAST_INCLUDE: u32 = 1;
 
 /// Makes a socket a member on an interface: of the group, or of the group as these sources fill it.
 pub(in crate::link) fn join(
@@ -56,6 +73,31 @@ pub(in crate::link) fn join(
     Ok(())
 }
 
+/// Changes the sources of a socket that is a member already, without leaving in between.
+pub(in crate::link) fn refine(
+    socket: &impl AsRawFd,
+    interface: u32,
+    group: IpAddr,
+    sources: &[IpAddr],
+) -> io::Result<()> {
+    if sources.len() > MAX_SOURCES {
+        return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
+    }
+    let group_address = *KernelAddress::of(group, interface).storage();
+    let mut filter = Filter {
+        interface,
+        group: group_address,
+        // All but none is all.
+        mode: if sources.is_empty() { MCAST_EXCLUDE } else { MCAST_INCLUDE },
+        count: sources.len() as u32,
+        sources: [group_address; MAX_SOURCES],
+    };
+    for (place, &source) in filter.sources.iter_mut().zip(sources) {
+        *place = *KernelAddress::of(source, interface).storage();
+    }
+    set_option(socket, level(group), MCAST_MSFILTER, &filter)
+}
+
 /// Ends the membership of a socket, whatever its sources.
 pub(in crate::link) fn leave(socket: &impl AsRawFd, interface: u32, group: IpAddr) -> io::Result<()> {
     change(socket, interface, MCAST_LEAVE_GROUP, group)
@@ -72,14 +114,12 @@ fn level(group: IpAddr) -> i32 {
 
 /// The memberships of a link on one interface, on sockets that receive nothing.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "xdp"), allow(dead_code))] // the other links join with the sockets they receive with
 pub(in crate::link) struct Memberships {
     interface: u32,
     /// One for each group: a socket may be a member of 20 groups only (`igmp_max_memberships`).
     held: Vec<(IpAddr, OwnedFd)>,
 }
 
-#[cfg_attr(not(feature = "xdp"), allow(dead_code))]
 impl Memberships {
     pub(in crate::link) fn new(interface: u32) -> Self {
         Self { interface, held: Vec::new() }
@@ -123,6 +163,21 @@ mod tests {
             memberships.leave(group(n));
         }
         assert!(memberships.held.is_empty());
+    }
+
+    #[test]
+    fn a_member_changes_its_sources_in_place() {
+        let socket = open(libc::AF_INET, libc::SOCK_DGRAM, 0).expect("IPv4");
+        let (at, group) = (loopback(), IpAddr::from([239, 255, 113, 113]));
+        let sources: Vec<IpAddr> = (1..4).map(|n| [127, 0, 0, n].into()).collect();
+        assert!(refine(&socket, at, group, &[]).is_err(), "no member yet");
+        join(&socket, at, group, &sources[..2]).expect("two sources");
+        for sources in [&sources[1..], &[], &sources[..1], &[]] {
+            refine(&socket, at, group, sources).expect("a member");
+        }
+        assert!(join(&socket, at, group, &[]).is_err(), "a member of all by now");
+        assert!(refine(&socket, at, group, &[sources[0]; 65]).is_err(), "too many");
+        leave(&socket, at, group).expect("a member");
     }
 
     #[test]

@@ -1,9 +1,16 @@
-//! What links ask of the kernel besides packets: what an interface is, group memberships, socket options, and who else uses a channel.
+//! What links ask of the kernel: what an interface is, group memberships, socket options, who else uses a channel, and calls that move
+//! many messages at once.
 //!
 //! Used by the links `xdp`, `raw` and `udp`. Guards: every answer is of the network namespace of the calling thread, and nothing asked
 //! for here outlives the process.
 
+pub(super) mod channels;
 pub(super) mod claims;
+pub(super) mod details;
+pub(super) mod ethtool;
+pub(super) mod filter;
 pub(super) mod interface;
 pub(super) mod membership;
+pub(super) mod messages;
 pub(super) mod socket;
+pub(super) mod wait;

@@ -23,7 +23,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr};
 use std::io;
 
-use pgmx_ebpf::Steering;
+use pgmx_ebpf::{Steering, SteeringConfig};
 
 pub use config::{DataPath, Refusal, Taken, XdpConfig, XdpError};
 pub use pgmx_ebpf::{Attachment, Owner, SteeringError, Verdict};
@@ -123,7 +123,7 @@ impl XdpLink {
         let IpAddr::V4(address) = interface.address(wanted)? else { unreachable!("an IPv4 address was asked for") };
 
         // Some drivers take no socket before a program is there. Until a socket is in its map, everything passes.
-        let mut steering = Steering::attach(&interface.name, interface.index, false)?;
+        let mut steering = Steering::attach(&SteeringConfig::new(&interface.name, interface.index))?;
         let mut refusals = Vec::new();
         if let Some(refused) = steering.refused() {
             refusals.push(Refusal { attempt: "native XDP".into(), reason: refused.to_string() });
@@ -249,7 +249,7 @@ impl Link for XdpLink {
             let claim = Claim::hold(Kind::Xdp, (&self.interface.name, self.interface.index), "pgm", channel)?;
             // Claimed before it is joined: what the report of the membership brings in finds its way at once.
             if let Some(steering) = &mut self.steering {
-                steering.claim_group(group, channel.data_port).map_err(|error| steering_failed(&error))?;
+                steering.claim_group(group.into(), channel.data_port).map_err(|error| steering_failed(&error))?;
             }
             self.channels.push((channel, claim));
         }
@@ -265,7 +265,9 @@ impl Link for XdpLink {
             self.memberships.leave(channel.group);
         }
         match &mut self.steering {
-            Some(steering) => steering.release_group(group, channel.data_port).map_err(|error| steering_failed(&error)),
+            Some(steering) => {
+                steering.release_group(group.into(), channel.data_port).map_err(|error| steering_failed(&error))
+            }
             None => Ok(()),
         }
     }
@@ -275,7 +277,7 @@ impl Link for XdpLink {
             return Ok(());
         }
         if let Some(steering) = &mut self.steering {
-            steering.claim_local(self.address, port).map_err(|error| steering_failed(&error))?;
+            steering.claim_local(self.address.into(), port).map_err(|error| steering_failed(&error))?;
         }
         self.ports.push(port);
         Ok(())
@@ -285,7 +287,9 @@ impl Link for XdpLink {
         let Some(at) = self.ports.iter().position(|&one| one == port) else { return Ok(()) };
         self.ports.remove(at);
         match &mut self.steering {
-            Some(steering) => steering.release_local(self.address, port).map_err(|error| steering_failed(&error)),
+            Some(steering) => {
+                steering.release_local(self.address.into(), port).map_err(|error| steering_failed(&error))
+            }
             None => Ok(()),
         }
     }

@@ -1,0 +1,13 @@
+//! The link suite on the links that need no privilege: memory, faults, and UDP on loopback.
+
+#[path = "support/netns.rs"]
+#[allow(dead_code, unreachable_pub)]
+// a module shared with the benchmarks, public there; not every user needs all of it
+mod netns;
+#[path = "link_suite/mod.rs"]
+mod suite;
+
+use suite::bench;
+
+link_suite! { memory, crate::bench::memory, every }
+link_suite! { quiet_faults, crate::bench::quiet_faults, every }
