@@ -12,6 +12,7 @@ mod process;
 mod setup;
 mod test;
 mod toml;
+mod vm;
 
 use args::Args;
 use process::cargo;
@@ -30,6 +31,7 @@ cargo xtask COMMAND: everything this repository does for itself
   fuzz [--seconds N]         coverage-guided fuzzing on nightly (--target parse|source|receiver)
   mutants [--seeds N]        break one rule of docs/mutants.toml at a time; the simulator must notice (--only NAME)
   metal [ARGS]               AF_XDP between two namespaces beside a bare blaster (root)
+  vm [--kernel K]...         the privileged tests under other kernels, in virtual machines (6.1, 6.12, 7.2, newest, all)
   conformance [--check]      requirement, code, test or why not yet (--unopen drops `open` where both citations exist)
   help                       this page
 
@@ -41,6 +43,7 @@ Examples
   cargo xtask sim --seeds 10000
   cargo xtask sim --seed 4711               replay the seed that a failure printed
   cargo xtask fuzz --seconds 600 --target parse
+  cargo xtask vm --kernel 6.1 --kernel 6.12  two older kernels, one after the other
 ";
 
 fn main() -> ExitCode {
@@ -97,6 +100,7 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
             }
             cargo(&root, &["run", "--release", "-p", "pgmx-bench", "--bin", "metal", "--"]).args(words).foreground()
         }
+        "vm" => vm::run(&root, Args::new(words)),
         "demo" => demo(&root, words),
         "conformance" => conformance::run(&root, Args::new(words)),
         other => Err(format!("no such command `{other}`; `cargo xtask help` lists them")),
