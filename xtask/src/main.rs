@@ -31,7 +31,7 @@ cargo xtask COMMAND: everything this repository does for itself
   fuzz [--seconds N]         coverage-guided fuzzing on nightly (--target parse|source|receiver)
   mutants [--seeds N]        break one rule of docs/mutants.toml at a time; the simulator must notice (--only NAME)
   metal [ARGS]               AF_XDP between two namespaces beside a bare blaster (root)
-  vm [--kernel K]...         the privileged tests under other kernels, in virtual machines (6.1, 6.12, 7.2, newest, all)
+  vm [--kernel K] [--part P] the privileged tests under other kernels, in virtual machines (K: 6.1, 6.12, 7.2, newest, all)
   conformance [--check]      requirement, code, test or why not yet (--unopen drops `open` where both citations exist)
   help                       this page
 

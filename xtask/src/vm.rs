@@ -23,7 +23,7 @@ use crate::process::{Cmd, Output, cargo};
 use crate::setup::has_command;
 use crate::test::FEATURES;
 use fetch::Wanted;
-use parts::PARTS;
+use parts::{PARTS, Part};
 use report::Row;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,11 +53,12 @@ impl fmt::Display for Hitch {
     }
 }
 
-/// `cargo xtask vm [--kernel 6.1|6.12|7.2|newest|all]...`.
+/// `cargo xtask vm [--kernel 6.1|6.12|7.2|newest|all]... [--part NAME]...`.
 pub(crate) fn run(root: &Path, mut args: Args) -> Result<bool, String> {
     let named = args.values("--kernel")?;
+    let parts = parts::named(&args.values("--part")?)?;
     args.finish()?;
-    let rows = run_all(root, &wanted(&named)?);
+    let rows = run_all(root, &wanted(&named)?, &parts);
     print!("\n{}", report::table(&rows));
     let faults: Vec<String> = rows.iter().flat_map(Row::faults).collect();
     for fault in &faults {
@@ -68,7 +69,7 @@ pub(crate) fn run(root: &Path, mut args: Args) -> Result<bool, String> {
 
 /// The newest kernel, for a lane of `cargo xtask test`.
 pub(crate) fn lane(root: &Path) -> Outcome {
-    let rows = run_all(root, &[Wanted::Newest]);
+    let rows = run_all(root, &[Wanted::Newest], &PARTS.iter().collect::<Vec<_>>());
     print!("\n{}", report::table(&rows));
     outcome(&rows)
 }
@@ -104,9 +105,9 @@ fn wanted(named: &[String]) -> Result<Vec<Wanted>, String> {
     Ok(wanted)
 }
 
-fn run_all(root: &Path, wanted: &[Wanted]) -> Vec<Row> {
+fn run_all(root: &Path, wanted: &[Wanted], parts: &[&'static Part]) -> Vec<Row> {
     let skip = |wanted: &Wanted, reason: &str| Row::Skipped { wanted: wanted.name().into(), reason: reason.into() };
-    for part in &PARTS {
+    for part in parts {
         println!("  {:<12} {}", part.name, part.what);
     }
     if let Some(reason) = lacking() {
@@ -123,10 +124,13 @@ fn run_all(root: &Path, wanted: &[Wanted]) -> Vec<Row> {
             (Err(Hitch::Absent(reason)), _) => skip(wanted, &reason),
             (Err(Hitch::Broken(reason)), _) => failed(reason),
             (Ok(_), Err(reason)) => failed(reason.clone()),
-            (Ok(kernel), Ok(tests)) => match machine::run(&vm, &kernel, tests) {
-                Ok(guest) => {
-                    Row::Ran { release: kernel.release, wants_zero_copy: kernel.version.has_zero_copy(), guest }
-                }
+            (Ok(kernel), Ok(tests)) => match machine::run(&vm, &kernel, parts, tests) {
+                Ok(guest) => Row::Ran {
+                    release: kernel.release,
+                    wants_zero_copy: kernel.version.has_zero_copy(),
+                    parts: parts.to_vec(),
+                    guest,
+                },
                 Err(reason) => failed(reason),
             },
         });

@@ -234,7 +234,7 @@ impl Suite {
 
 /// The host's settings, its hooks aside, with places of our own.
 fn write_settings(root: &Path, suite: &str, mirror: &str) -> std::io::Result<PathBuf> {
-    for place in ["lists/partial", "cache/archives/partial"] {
+    for place in ["lists/partial", "cache/archives/partial", "nothing"] {
         fs::create_dir_all(root.join(place))?;
     }
     fs::write(root.join("status"), "")?;
@@ -253,9 +253,9 @@ fn settings_text(root: &str) -> String {
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 Dir::Etc::sourcelist "{root}/sources.list";
-Dir::Etc::sourceparts "-";
-Dir::Etc::preferences "-";
-Dir::Etc::preferencesparts "-";
+Dir::Etc::sourceparts "{root}/nothing";
+Dir::Etc::preferences "{root}/none";
+Dir::Etc::preferencesparts "{root}/nothing";
 Dir::State "{root}";
 Dir::State::lists "{root}/lists";
 Dir::State::status "{root}/status";

@@ -11,7 +11,7 @@
 
 use super::fetch::Kernel;
 use super::image::Image;
-use super::parts::{PARTS, Part};
+use super::parts::Part;
 use super::{modules, report};
 use crate::process::{Cmd, Output};
 use std::collections::BTreeMap;
@@ -37,11 +37,16 @@ const CARD: &str = "disable-legacy=on,iommu_platform=on,mrg_rxbuf=on,guest_tso4=
 /// `console`: the kernel's words apart from ours. `no_timer_check`: a busy host is late with the first ticks, which is no reason to stop.
 const APPEND: &str = "console=ttyS0 quiet no_timer_check oops=panic panic=-1";
 
-/// Runs every part on this kernel.
-pub(super) fn run(vm: &Path, kernel: &Kernel, tests: &BTreeMap<String, PathBuf>) -> Result<report::Guest, String> {
+/// Runs these parts on this kernel.
+pub(super) fn run(
+    vm: &Path,
+    kernel: &Kernel,
+    parts: &[&Part],
+    tests: &BTreeMap<String, PathBuf>,
+) -> Result<report::Guest, String> {
     let logs = vm.join("logs");
     let initrd = vm.join("initrd.cpio");
-    let archive = image(kernel, tests)?.archive();
+    let archive = image(kernel, parts, tests)?.archive();
     let written = fs::create_dir_all(&logs).and_then(|()| fs::write(&initrd, archive));
     written.map_err(|why| format!("{}: {why}", initrd.display()))?;
     let console = logs.join(format!("{}.console", kernel.release));
@@ -92,7 +97,7 @@ fn complaint(console: &str) -> Option<String> {
     lines.iter().find(|line| told(line)).or(lines.last()).map(|line| (*line).to_owned())
 }
 
-fn image(kernel: &Kernel, tests: &BTreeMap<String, PathBuf>) -> Result<Image, String> {
+fn image(kernel: &Kernel, parts: &[&Part], tests: &BTreeMap<String, PathBuf>) -> Result<Image, String> {
     let mut image = Image::default();
     for directory in ["proc", "sys", "dev", "tmp", "run", "root", "etc"] {
         image.add_directory(directory);
@@ -106,7 +111,7 @@ fn image(kernel: &Kernel, tests: &BTreeMap<String, PathBuf>) -> Result<Image, St
     }
     let modules = modules::collect(&kernel.tree, &modules::WANTED)?;
     image.add_modules(&modules);
-    image.add("init", init(kernel.version.has_zero_copy()).into());
+    image.add("init", init(parts, kernel.version.has_zero_copy()).into());
     Ok(image)
 }
 
@@ -117,7 +122,7 @@ fn command(name: &str) -> Result<PathBuf, String> {
 }
 
 /// The first process: prepares the machine, runs the parts, tells how each ended, and switches off.
-fn init(has_zero_copy: bool) -> String {
+fn init(parts: &[&Part], has_zero_copy: bool) -> String {
     let mut script = String::from(
         r#"#!/bin/sh
 export PATH=/bin:/tests HOME=/root
@@ -137,7 +142,7 @@ now() { read -r up rest </proc/uptime; echo "${up%.*}"; }
     );
     // Writing into a String cannot fail.
     let _ = writeln!(script, "echo \"{} $(uname -r) $(now)\"", report::UP);
-    for part in &PARTS {
+    for part in parts {
         let _ = write!(script, "{}", step(part, has_zero_copy));
     }
     let _ = writeln!(script, "echo \"{}\"\nsync\npoweroff -f", report::DONE);
@@ -162,17 +167,19 @@ fn step(part: &Part, has_zero_copy: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parts::PARTS;
     use super::*;
 
     #[test]
     fn init_says_where_it_is_and_bounds_every_part() {
-        let script = init(true);
+        let parts: Vec<&Part> = PARTS.iter().collect();
+        let script = init(&parts, true);
         for part in &PARTS {
             assert!(script.contains(&format!("echo \"{} {} $(now)\"\n", report::BEGIN, part.name)), "{script}");
             assert!(script.contains(&format!(" {} {} --ignored", part.limit_seconds, part.binary)), "{script}");
         }
         assert!(script.contains("PGMX_TEST_ZERO_COPY=yes") && !script.contains("PGMX_TEST_ZERO_COPY=no"));
-        assert!(init(false).contains("PGMX_TEST_ZERO_COPY=no"));
+        assert!(init(&parts, false).contains("PGMX_TEST_ZERO_COPY=no"));
         assert!(script.ends_with("poweroff -f\n"));
     }
 

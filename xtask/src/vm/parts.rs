@@ -54,9 +54,26 @@ pub(super) const PARTS: [Part; 4] = [
     },
 ];
 
+/// The parts of these names, or all of them.
+pub(super) fn named(names: &[String]) -> Result<Vec<&'static Part>, String> {
+    if let Some(unknown) = names.iter().find(|name| PARTS.iter().all(|part| part.name != **name)) {
+        let known: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
+        return Err(format!("no part `{unknown}`; there are: {}", known.join(", ")));
+    }
+    Ok(PARTS.iter().filter(|part| names.is_empty() || names.iter().any(|name| name == part.name)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_picked_by_name_and_a_wrong_name_is_told_the_right_ones() {
+        assert_eq!(named(&[]).unwrap().len(), PARTS.len());
+        let picked = named(&["session".into()]).unwrap();
+        assert!(picked.len() == 1 && picked[0].name == "session");
+        assert!(named(&["sesion".into()]).unwrap_err().contains("session"));
+    }
 
     #[test]
     fn parts_have_names_of_their_own_of_one_word() {

@@ -2,7 +2,7 @@
 //!
 //! Guards: a part passed only if it began, ended with status 0 and said that tests passed; silence is failure.
 
-use super::parts::PARTS;
+use super::parts::Part;
 use std::fmt::Write;
 
 /// Marks of init's own lines among those of the tests.
@@ -130,7 +130,7 @@ fn count(result: &str, what: &str) -> Option<u32> {
 /// A kernel's row: what came of it, or why it was not run.
 #[derive(Debug)]
 pub(super) enum Row {
-    Ran { release: String, wants_zero_copy: bool, guest: Guest },
+    Ran { release: String, wants_zero_copy: bool, parts: Vec<&'static Part>, guest: Guest },
     Skipped { wanted: String, reason: String },
     Failed { wanted: String, reason: String },
 }
@@ -141,8 +141,8 @@ impl Row {
         match self {
             Self::Skipped { .. } => Vec::new(),
             Self::Failed { wanted, reason } => vec![format!("{wanted}: {reason}")],
-            Self::Ran { release, guest, .. } => {
-                let missing = PARTS.iter().filter(|part| !guest.parts.iter().any(|result| result.name == part.name));
+            Self::Ran { release, parts, guest, .. } => {
+                let missing = parts.iter().filter(|part| !guest.parts.iter().any(|result| result.name == part.name));
                 let missing = missing.map(|part| format!("{release}: {} did not begin", part.name));
                 let failed = guest.parts.iter().filter(|part| !part.is_passed());
                 let failed = failed.map(|part| format!("{release}: {}: {}", part.name, part.note()));
@@ -154,7 +154,10 @@ impl Row {
 
     /// The tests demand the mode themselves; this one notices when none of them said a word about it.
     fn wrong_mode(&self) -> Option<String> {
-        let Self::Ran { release, wants_zero_copy, guest } = self else { return None };
+        let Self::Ran { release, wants_zero_copy, parts, guest } = self else { return None };
+        if !parts.iter().any(|part| part.over_cards) {
+            return None;
+        }
         let is_as_wanted = guest.mode.as_deref().is_some_and(|mode| is_zero_copy(mode) == *wants_zero_copy);
         (!is_as_wanted)
             .then(|| format!("{release}: {} over the cards", guest.mode.as_deref().unwrap_or("no link told its mode")))
@@ -176,12 +179,14 @@ pub(super) fn table(rows: &[Row]) -> String {
         match row {
             Row::Skipped { wanted, reason } => line(wanted, "all", "skipped", 0, reason),
             Row::Failed { wanted, reason } => line(wanted, "all", "FAILED", 0, reason),
-            Row::Ran { release, guest, .. } => {
+            Row::Ran { release, parts, guest, .. } => {
                 let booted = if guest.is_up { "passed" } else { "FAILED" };
                 let again = if guest.boots > 1 { format!("at the {}. attempt", guest.boots) } else { String::new() };
                 line(release, "boot", booted, guest.boot_seconds, &again);
-                let mode = if row.wrong_mode().is_none() { "passed" } else { "FAILED" };
-                line("", "data path", mode, 0, guest.mode.as_deref().unwrap_or("none told"));
+                if parts.iter().any(|part| part.over_cards) {
+                    let mode = if row.wrong_mode().is_none() { "passed" } else { "FAILED" };
+                    line("", "data path", mode, 0, guest.mode.as_deref().unwrap_or("none told"));
+                }
                 for part in &guest.parts {
                     let result = if part.is_passed() { "passed" } else { "FAILED" };
                     line("", &part.name, result, part.seconds, &part.note());
@@ -197,7 +202,12 @@ pub(super) fn table(rows: &[Row]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parts::PARTS;
     use super::*;
+
+    fn parts() -> Vec<&'static Part> {
+        PARTS.iter().collect()
+    }
 
     const GOOD: &str = "@vm up 7.2.12+deb13-cloud-amd64 3\r\n@vm begin session 3\r\n\r\nrunning 2 tests\r\n\
         test a ... data path on left0: AF_XDP native, zero-copy, queues: 1\r\nok\r\ntest b ... ok\r\n\r\n\
@@ -229,7 +239,7 @@ mod tests {
         assert!(!session.is_passed() && session.note().starts_with("b (status 101)"));
         assert!(!steering.is_passed());
         assert_eq!(steering.note(), "did not end; skipped there: c: wants two cables");
-        let row = Row::Ran { release: "6.1".into(), wants_zero_copy: false, guest };
+        let row = Row::Ran { release: "6.1".into(), wants_zero_copy: false, parts: parts(), guest };
         assert_eq!(row.faults().len(), 2 + PARTS.len() - 2, "{:?}", row.faults());
         assert!(table(&[row]).contains("session      FAILED          7  b (status 101)"));
     }
@@ -245,7 +255,12 @@ mod tests {
 
     #[test]
     fn the_wrong_mode_fails_a_kernel_though_every_test_passed() {
-        let row = |said: &str, wants_zero_copy| Row::Ran { release: "k".into(), wants_zero_copy, guest: read(said) };
+        let row = |said: &str, wants_zero_copy| Row::Ran {
+            release: "k".into(),
+            wants_zero_copy,
+            parts: parts(),
+            guest: read(said),
+        };
         assert_eq!(row(GOOD, true).wrong_mode(), None);
         assert!(row(GOOD, false).wrong_mode().is_some());
         assert_eq!(row(BAD, false).wrong_mode(), None, "a refusal of zero-copy is not zero-copy");
