@@ -253,7 +253,10 @@ fn on_the_wire_are_the_ports_and_marks_that_were_asked_for() {
                 Family::V6 => (ip[7], ip[0] << 4 | ip[1] >> 4, &ip[40..]),
             };
             assert_eq!((hops, tos), (ttl, 0xb8), "{family:?} {to:?}");
-            assert_eq!(udp[..6], [&3055_u16.to_be_bytes()[..], &u16::to_be_bytes(port), &58_u16.to_be_bytes()].concat());
+            assert_eq!(
+                udp[..6],
+                [&3055_u16.to_be_bytes()[..], &u16::to_be_bytes(port), &58_u16.to_be_bytes()].concat()
+            );
         }
         publisher.close();
     }

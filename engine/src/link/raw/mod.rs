@@ -25,8 +25,9 @@ mod routes;
 
 use core::fmt;
 use core::net::IpAddr;
+use core::time::Duration;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 pub use config::{RawConfig, RawError, Taken};
 
@@ -34,6 +35,7 @@ use super::kernel::channels::{Channels, Whose};
 use super::kernel::claims::Kind;
 use super::kernel::interface::Interface;
 use super::kernel::messages::{Message, Receiving, Said, Sending};
+use super::kernel::wait::until_readable;
 use super::{Channel, Link, LinkError};
 use crate::frame::{Frame, Incoming, Outgoing, PathFacts, Pool, RxBatch, TxBatch};
 use crate::time::Time;
@@ -413,6 +415,11 @@ impl Link for RawLink {
             }
         }
         Ok(before - from.len())
+    }
+
+    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
+        until_readable([self.socket.as_raw_fd()], at_most)
+            .map_err(|error| self.call_failed("waiting for packets", error))
     }
 
     fn shut_down(&mut self, pool: &mut Pool) {
