@@ -7,7 +7,6 @@ mod netns;
 #[path = "link_suite/mod.rs"]
 mod suite;
 
-use suite::bench;
-
-link_suite! { memory, crate::bench::memory, every }
-link_suite! { quiet_faults, crate::bench::quiet_faults, every }
+link_suite! { memory, crate::suite::bench::memory, every }
+link_suite! { quiet_faults, crate::suite::bench::quiet_faults, every }
+link_suite! { udp_on_loopback, crate::suite::wired::udp_on_loopback, every kernel }

@@ -41,6 +41,12 @@ pub enum LinkError {
         /// The answer.
         error: std::io::Error,
     },
+    /// The interface was removed, or moved to another network namespace. One that is merely down is no error.
+    #[error("interface {interface} is gone; open the link again when it is back")]
+    Gone {
+        /// The interface.
+        interface: String,
+    },
     /// Another link on this host already takes these packets off the interface, or would lose them to us.
     #[error(
         "{channel} on {interface} is in use by process {pid} over {link}: both cannot have it, because AF_XDP takes packets off the interface; end that process, use another group or port, or run both with --io raw"

@@ -53,7 +53,7 @@ macro_rules! link_suite {
             rings::a_receiver_without_frames_goes_on_when_it_has_some_again,
             rings::frames_in_flight_come_home_when_the_link_shuts_down,
             membership::only_who_joined_hears_a_group_and_only_until_it_leaves,
-            membership::forty_channels_are_told_apart,
+            membership::sixteen_channels_are_told_apart,
             hostile::pgm_that_makes_no_sense_is_handed_up_as_it_came_or_counted,
         }
     };

@@ -1,22 +1,29 @@
 //! Benches over a cable between two hosts: every kind of link against every other that it can talk to.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use pgmx::frame::Pool;
 use pgmx::link::Address;
-#[cfg(feature = "xdp")]
-use pgmx::link::xdp::{XdpConfig, XdpLink};
+use pgmx::link::raw::{RawConfig, RawLink};
+use pgmx::link::udp::{UdpConfig, UdpLink};
+use pgmx::wire::net::{UDP_MULTICAST_PORT, UDP_UNICAST_PORT, Vlans};
 
 use super::bench::{Bench, Promises, Setup, group_like};
 use super::end::{End, Tally, Tested};
 use crate::netns::{Cable, Host, Pair, Port};
 
+/// The tag of tagged links, and those of links with two; the cable has VLAN devices for neither.
+pub const TAG: Vlans = Vlans::one(5);
+/// See [`TAG`].
+pub const TAGS: Vlans = Vlans::two(100, 7);
+
 /// A kind of link, opened on the host of the calling thread.
 pub type Kind = fn(&Port, Address, &Setup) -> (Box<dyn Tested>, Pool);
 
-/// What a kind of link promises about system calls.
-const fn promises(idle_calls: u64, packets_a_call: u64) -> Promises {
-    Promises { unicast: true, idle_calls, packets_a_call, waits: true }
+/// What a sender of a kind promises about system calls, if the receiver makes so many when idle.
+const fn promises(packets_a_call: u64, idle_calls: u64) -> Promises {
+    Promises { unicast: true, loops: false, idle_calls, packets_a_call, any_octets: true, waits: true }
 }
 
 /// Two links of these kinds at the ends of a cable.
@@ -29,12 +36,102 @@ pub fn over_a_cable(setup: &Setup, address: Address, left: Kind, right: Kind, pr
     let right_setup = Setup { ring: setup.right_ring.unwrap_or(setup.ring), ..setup.clone() };
     let left = end(left, &pair.left, &pair.left_ports[0], setup);
     let right = end(right, &pair.right, &pair.right_ports[0], &right_setup);
-    Bench { group: group_like(left.address(), 1), left, right, promises, pair: Some(pair), marks: 0 }
+    Bench {
+        group: group_like(left.address(), 1),
+        left,
+        right,
+        promises,
+        pair: Some(pair),
+        vlans: Vlans::NONE,
+        marks: 0,
+    }
+}
+
+impl Tested for RawLink {
+    fn tally(&self) -> Tally {
+        let counters = self.counters();
+        Tally {
+            sent: counters.sent,
+            received: counters.received,
+            too_long: counters.too_long,
+            send_calls: counters.transmit_calls,
+            receive_calls: counters.receive_calls,
+            dropped: counters.rejected.total() + counters.unclaimed + counters.other_source + counters.cut,
+        }
+    }
+}
+
+/// 64 packets a call, and one call when idle.
+pub const RAW_PROMISES: Promises = promises(64, 1);
+
+/// Raw sockets.
+pub fn raw(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+    let mut config = RawConfig::new(&port.interface);
+    config.address = address;
+    config.frames = setup.frames;
+    config.loopback = false;
+    let (link, pool) = RawLink::open(&config).expect("a raw link on a veth cable");
+    (Box::new(link), pool)
+}
+
+impl Tested for UdpLink {
+    fn tally(&self) -> Tally {
+        let counters = self.counters();
+        Tally {
+            sent: counters.sent,
+            received: counters.received,
+            too_long: counters.too_long,
+            send_calls: counters.transmit_calls,
+            receive_calls: counters.receive_calls,
+            dropped: counters.rejected + counters.unclaimed + counters.cut,
+        }
+    }
+}
+
+/// 64 packets a call, and when idle one call for each of the two sockets.
+pub const UDP_PROMISES: Promises = promises(64, 2);
+
+/// UDP on the two ports of other implementations.
+pub fn udp(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+    let mut config = UdpConfig::new(&port.interface, UDP_UNICAST_PORT, UDP_MULTICAST_PORT);
+    config.address = address;
+    config.frames = setup.frames;
+    config.loopback = false;
+    let (link, pool) = UdpLink::open(&config).expect("a udp link on a veth cable");
+    (Box::new(link), pool)
+}
+
+/// Two `udp` links on loopback, on ports that no other bench of this host uses: one address, and what is sent to it is for the right end.
+pub fn udp_on_loopback(setup: &Setup) -> Bench {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let port = 20_000 + ((std::process::id() as u16 % 300) * 100 + number % 100) % 30_000;
+    let end = |hear_unicast| {
+        let mut config = UdpConfig::new("lo", port, port);
+        config.frames = setup.frames;
+        config.mtu = Some(setup.mtu as u16);
+        config.hear_unicast = hear_unicast;
+        let (link, pool) = UdpLink::open(&config).expect("nobody is asked for a right");
+        End::new(Box::new(link), pool, None, setup.batch)
+    };
+    let (left, right) = (end(false), end(true));
+    let group = IpAddr::from([239, 255, 7, number as u8]);
+    Bench {
+        group,
+        left,
+        right,
+        promises: Promises { loops: true, ..UDP_PROMISES },
+        pair: None,
+        vlans: Vlans::NONE,
+        marks: 0,
+    }
 }
 
 #[cfg(feature = "xdp")]
 mod xdp {
-    use super::{Address, IpAddr, Pool, Port, Promises, Setup, Tally, Tested, XdpConfig, XdpLink, promises};
+    use super::{Address, Pool, Port, Promises, Setup, TAG, TAGS, Tally, Tested, promises};
+    use pgmx::link::Encapsulation;
+    use pgmx::link::xdp::{Attach, XdpConfig, XdpLink};
 
     impl Tested for XdpLink {
         fn tally(&self) -> Tally {
@@ -45,29 +142,56 @@ mod xdp {
                 too_long: counters.too_long,
                 send_calls: counters.transmit_calls,
                 receive_calls: counters.receive_calls,
-                dropped: counters.rejected.total(),
+                dropped: counters.rejected.total() + counters.unwanted,
             }
         }
     }
 
     /// At least 32 packets a call, and none when idle.
-    pub const PROMISES: Promises = promises(0, 32);
+    pub const XDP_PROMISES: Promises = promises(32, 0);
 
-    pub fn native(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+    fn open(
+        port: &Port,
+        address: Address,
+        setup: &Setup,
+        change: impl FnOnce(&mut XdpConfig),
+    ) -> (Box<dyn Tested>, Pool) {
         let mut config = XdpConfig::new(&port.interface);
+        config.address = address;
         config.frames = setup.frames;
         config.ring = setup.ring;
         config.tx_budget = setup.tx_budget;
-        config.frame_size = if setup.mtu > 1700 { 4096 } else { 2048 };
-        assert_eq!(address, Address::Ipv4);
-        config.address = match IpAddr::from(port.address) {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        };
+        change(&mut config);
         let (link, pool) = XdpLink::open(&config).expect("an AF_XDP link on a veth cable");
         (Box::new(link), pool)
+    }
+
+    /// In the driver.
+    pub fn native(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+        open(port, address, setup, |config| config.attach = Attach::Native)
+    }
+
+    /// Behind it.
+    pub fn generic(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+        open(port, address, setup, |config| config.attach = Attach::Generic)
+    }
+
+    /// With a VLAN tag.
+    pub fn tagged(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+        open(port, address, setup, |config| config.vlans = TAG)
+    }
+
+    /// With two tags.
+    pub fn twice_tagged(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+        open(port, address, setup, |config| config.vlans = TAGS)
+    }
+
+    /// In UDP.
+    pub fn xdp_in_udp(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+        open(port, address, setup, |config| config.encapsulation = Encapsulation::UDP)
     }
 }
 
 #[cfg(feature = "xdp")]
-pub use xdp::{PROMISES as XDP_PROMISES, native};
+#[allow(unused_imports)] // not every user has cables
+pub use xdp::{XDP_PROMISES, generic, native, tagged, twice_tagged, xdp_in_udp};

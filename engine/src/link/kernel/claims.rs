@@ -14,7 +14,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::super::{Channel, LinkError};
+use super::super::{Channel, Encapsulation, LinkError};
 
 /// Tells the claims of one process apart.
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -45,6 +45,17 @@ impl Kind {
     fn shares_with(self, other: Self) -> bool {
         self != Self::Xdp && other != Self::Xdp
     }
+}
+
+/// The name of what can meet on the wire: packets of another encapsulation, or behind other VLAN tags, are never in the way. Tags are
+/// named only where the interface itself carries them; on a VLAN device of the kernel there are none.
+#[cfg_attr(not(feature = "xdp"), allow(dead_code))]
+pub(in crate::link) fn form(encapsulation: Encapsulation, vids: &[u16]) -> String {
+    let form = match encapsulation {
+        Encapsulation::Pgm => "pgm".to_owned(),
+        Encapsulation::Udp { unicast_port, multicast_port } => format!("udp-{unicast_port}-{multicast_port}"),
+    };
+    vids.iter().fold(form, |form, vid| format!("{form}-vlan-{vid}"))
 }
 
 /// A channel in use; it is free again when this is dropped.
@@ -132,6 +143,13 @@ mod tests {
     fn who_gets_copies_shares() {
         let _all = [hold(Kind::Raw, 3).expect("first"), hold(Kind::Raw, 3).expect("second")];
         assert!(matches!(hold(Kind::Xdp, 3), Err(LinkError::Claimed { pid, .. }) if pid == process::id()));
+    }
+
+    #[test]
+    fn encapsulations_ports_and_tags_are_told_apart() {
+        assert_eq!(form(Encapsulation::Pgm, &[]), "pgm");
+        assert_eq!(form(Encapsulation::UDP, &[]), "udp-3055-3056");
+        assert_eq!(form(Encapsulation::one_port(7), &[5, 6]), "udp-7-7-vlan-5-vlan-6");
     }
 
     #[test]

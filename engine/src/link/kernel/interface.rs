@@ -137,6 +137,17 @@ impl Interface {
             },
         })
     }
+
+    /// Whether the card or the driver takes VLAN tags out of what it receives, so that no XDP program sees them.
+    #[cfg(feature = "xdp")]
+    pub(in crate::link) fn hides_tags(&self) -> bool {
+        let (Ok(name), Ok(control)) = (CString::new(self.name.as_str()), open(libc::AF_INET, libc::SOCK_DGRAM, 0))
+        else {
+            return false;
+        };
+        let offloads = super::ethtool::Driver::new(&control, &name).offloads();
+        offloads.is_ok_and(|offloads| offloads.iter().any(|offload| offload == "rx-vlan-hw-parse"))
+    }
 }
 
 /// An IPv6 address that is of use beyond its own network.

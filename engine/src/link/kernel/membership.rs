@@ -117,8 +117,12 @@ fn level(group: IpAddr) -> i32 {
 pub(in crate::link) struct Memberships {
     interface: u32,
     /// One for each group: a socket may be a member of 20 groups only (`igmp_max_memberships`).
-    held: Vec<(IpAddr, OwnedFd)>,
+    held: Vec<(IpAddr, Vec<OwnedFd>)>,
 }
+
+/// Sources that one socket may name (`igmp_max_msf`).
+#[cfg(feature = "xdp")]
+const SOURCES_MAX: usize = 10;
 
 impl Memberships {
     pub(in crate::link) fn new(interface: u32) -> Self {
@@ -127,12 +131,33 @@ impl Memberships {
 
     /// Joins a group; joining again replaces the sources.
     pub(in crate::link) fn join(&mut self, group: IpAddr, sources: &[IpAddr]) -> io::Result<()> {
-        // The new one is there before the old one goes, so that the card never stops listening.
+        let socket = self.member(group, sources)?;
+        self.hold(group, vec![socket]);
+        Ok(())
+    }
+
+    /// As [`Memberships::join`], with however many sources: on as many sockets as it takes.
+    #[cfg(feature = "xdp")]
+    pub(in crate::link) fn join_many(&mut self, group: IpAddr, sources: &[IpAddr]) -> io::Result<()> {
+        if sources.is_empty() {
+            return self.join(group, sources);
+        }
+        let sockets: io::Result<Vec<OwnedFd>> =
+            sources.chunks(SOURCES_MAX).map(|sources| self.member(group, sources)).collect();
+        self.hold(group, sockets?);
+        Ok(())
+    }
+
+    fn member(&self, group: IpAddr, sources: &[IpAddr]) -> io::Result<OwnedFd> {
         let socket = open(family_of(group), libc::SOCK_DGRAM, 0)?;
         join(&socket, self.interface, group, sources)?;
+        Ok(socket)
+    }
+
+    fn hold(&mut self, group: IpAddr, sockets: Vec<OwnedFd>) {
+        // The new ones are there before the old ones go, so that the card never stops listening.
         self.leave(group);
-        self.held.push((group, socket));
-        Ok(())
+        self.held.push((group, sockets));
     }
 
     /// Leaves a group.
@@ -178,6 +203,16 @@ mod tests {
         assert!(join(&socket, at, group, &[]).is_err(), "a member of all by now");
         assert!(refine(&socket, at, group, &[sources[0]; 65]).is_err(), "too many");
         leave(&socket, at, group).expect("a member");
+    }
+
+    #[cfg(feature = "xdp")]
+    #[test]
+    fn a_group_has_as_many_sources_as_are_named() {
+        let mut memberships = Memberships::new(loopback());
+        let group = IpAddr::from([239, 255, 113, 101]);
+        let sources: Vec<IpAddr> = (1..=35).map(|n| [10, 0, 0, n].into()).collect();
+        memberships.join_many(group, &sources).expect("more sources than a socket takes");
+        assert_eq!(memberships.held[0].1.len(), 4);
     }
 
     #[test]

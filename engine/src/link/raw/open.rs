@@ -11,7 +11,9 @@ use crate::link::LinkError;
 use crate::link::kernel::channels::hear_all_groups;
 use crate::link::kernel::filter::{self, Front};
 use crate::link::kernel::interface::Interface;
-use crate::link::kernel::socket::{bind_to_interface, family_of, open, set_option, set_receive_buffer};
+use crate::link::kernel::socket::{
+    KernelAddress, bind, bind_to_interface, family_of, open, set_option, set_receive_buffer,
+};
 use crate::wire::net::PROTO_PGM;
 use core::net::IpAddr;
 
@@ -53,6 +55,11 @@ pub(super) fn socket(config: &RawConfig, interface: &Interface, address: IpAddr)
     }
     let receive_buffer = set_receive_buffer(&socket, config.receive_buffer)
         .map_err(|error| refused("asking for a receive buffer", interface, error))?;
+    if address.is_ipv6() {
+        // Without an address the kernel hands the groups of all memberships of the host to an IPv6 socket, whatever their sources.
+        let ours = KernelAddress::of(address, interface.index);
+        step("binding a raw socket to our address", bind(&socket, &ours))?;
+    }
     discard(&socket);
     Ok((socket, Taken { receive_buffer, receive_buffer_wanted: config.receive_buffer }))
 }

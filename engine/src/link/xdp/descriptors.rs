@@ -14,7 +14,7 @@ use xsk_rs::config::{FrameSize, QueueSize, UmemConfigBuilder};
 use xsk_rs::umem::Umem;
 use xsk_rs::umem::frame::FrameDesc;
 
-use super::config::XdpError;
+use super::error::XdpError;
 use crate::frame::{Layout, Pool, Slab};
 
 /// The descriptors of one UMEM.
@@ -34,8 +34,8 @@ pub(super) struct Returned {
 }
 
 impl Descriptors {
-    /// Registers memory of this shape with the kernel, and makes the pool over it.
-    pub(super) fn register(layout: Layout, ring: u32) -> Result<(Self, Pool), XdpError> {
+    /// Registers memory of this shape with the kernel, and makes the pool over it. In huge pages it must be a whole number of them.
+    pub(super) fn register(layout: Layout, ring: u32, huge_pages: bool) -> Result<(Self, Pool), XdpError> {
         let refused = |reason: String| XdpError::Memory { octets: layout.octets(), reason };
         let words = |error: &dyn core::error::Error| match error.source() {
             Some(source) => format!("{error}: {source}"),
@@ -49,7 +49,7 @@ impl Descriptors {
             .build()
             .map_err(|error| refused(error.to_string()))?;
         let frames = NonZeroU32::new(layout.frames).ok_or_else(|| refused("no frames".into()))?;
-        let (umem, pristine) = Umem::new(config, frames, false).map_err(|error| refused(words(&error)))?;
+        let (umem, pristine) = Umem::new(config, frames, huge_pages).map_err(|error| refused(words(&error)))?;
         let descriptors = Self { umem, pristine: pristine.into(), layout };
         let fits = |(index, desc): (usize, &FrameDesc)| {
             desc.addr() == index * layout.frame_size as usize + usize::from(layout.start)

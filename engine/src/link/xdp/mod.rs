@@ -1,53 +1,57 @@
 //! `AF_XDP`: frames go between the driver and our memory past the kernel's network stack.
 //!
 //! ```text
-//!   XdpLink ── destinations, neighbours     which headers stand in front of what leaves
+//!   XdpLink ── open                         the best way that can be had, and why a better one was refused
+//!      ├────── destinations, neighbours     which headers stand in front of what leaves
+//!      ├────── detour                       through the kernel, to hosts whose card nobody knows yet
 //!      ├────── queue (one or all)           a socket and four rings each; only it touches rings
 //!      ├────── descriptors                  frame numbers <-> the ring library's descriptors, and the memory itself
-//!      ├────── membership                   the kernel's groups: AF_XDP joins none
+//!      ├────── channels                     what is heard, and the kernel's groups: AF_XDP joins none
 //!      └────── pgmx-ebpf                    the steering program: which frames are ours
 //! ```
 //!
 //! Opened by an endpoint, which gets the link and the one pool whose frames it can carry. Guards: a frame that a ring holds is in
 //! nobody's hands; what is not ours goes to the kernel untouched; nothing is left on the interface when the link is gone.
 //!
-//! One pool, several queues: their sockets share the memory. What leaves, leaves by the first queue.
+//! One pool, several queues: their sockets share the memory. What leaves, leaves by the first queue. A link carries one family, that of
+//! its address. Its frames never reach the kernel's packet taps: capture at a peer, or with a link that writes down what passes.
 
+mod channels;
 mod config;
 mod descriptors;
 mod destinations;
+mod detour;
+mod error;
 mod neighbours;
+mod open;
 mod queue;
 
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
+use core::time::Duration;
 use std::io;
 
-use pgmx_ebpf::{Steering, SteeringConfig};
+use pgmx_ebpf::Steering;
 
-pub use config::{DataPath, Refusal, Taken, XdpConfig, XdpError};
-pub use pgmx_ebpf::{Attachment, Owner, SteeringError, Verdict};
+pub use config::{BusyPoll, DataPath, Queues, XdpConfig};
+pub use error::{Refusal, Taken, XdpError};
+pub use pgmx_ebpf::{Attach, Attachment, Owner, SteeringError, UpstreamBudget, Verdict};
 
-use super::Address;
 use super::kernel::claims::{Claim, Kind};
-use super::kernel::interface::Interface;
-use super::kernel::membership::Memberships;
+use super::kernel::wait::until_readable;
 use super::{Channel, Link, LinkError};
-use crate::frame::{Frame, Incoming, Layout, Outgoing, PathFacts, Pool, RxBatch, TxBatch};
+use crate::frame::{Frame, Incoming, Outgoing, PathFacts, Pool, RxBatch, To, TxBatch};
 use crate::time::Time;
-use crate::wire::net::{NetHeader, NetReject, NetRejectCounters, PROTO_PGM, parse_frame};
+use crate::wire::net::{MacAddr, NetReject, NetRejectCounters, PROTO_PGM, parse_frame, parse_udp};
+use channels::Channels;
 use descriptors::Descriptors;
-use destinations::Destinations;
+use destinations::{Destinations, Missing};
+use detour::Detour;
 use neighbours::Neighbours;
 use queue::Queue;
 
-/// Octets of Ethernet and IPv4 headers.
-const ETHERNET: u16 = 14;
-const IPV4: u16 = 20;
-/// Octets of Router Alert.
-const ALERT: u16 = 4;
-/// Octets of the VLAN tags that a received frame may carry.
-const TAGS: u32 = 8;
+/// After so much silence the interface is looked for: one that was removed is silent, too.
+const SILENCE_NS: u64 = 1_000_000_000;
 
 /// What an `xdp` link counted.
 #[derive(Clone, Debug, Default)]
@@ -55,16 +59,22 @@ const TAGS: u32 = 8;
 pub struct XdpCounters {
     /// Packets put into a transmit ring.
     pub sent: u64,
+    /// Packets sent through the kernel, to hosts whose card was not known.
+    pub by_kernel: u64,
     /// Packets handed up.
     pub received: u64,
     /// Packets dropped because they exceed the MTU.
     pub too_long: u64,
-    /// Packets dropped because no way to their destination is known: no neighbour was heard that leads there.
+    /// Packets dropped because no way to their destination is known.
     pub no_neighbour: u64,
+    /// Packets dropped that came to a channel from a sender that it does not name.
+    pub unwanted: u64,
     /// Calls to the kernel to send.
     pub transmit_calls: u64,
     /// Calls to the kernel to receive.
     pub receive_calls: u64,
+    /// Calls that the kernel answered with a refusal that passes: the packets stay where they are.
+    pub refused_calls: u64,
     /// Times that a fill ring could not be filled: the pool had no frame.
     pub starved: u64,
     /// Frames received that hold no packet for us, by reason.
@@ -91,78 +101,27 @@ pub struct XdpLink {
     steering: Option<Steering>,
     queues: Vec<Queue>,
     descriptors: Descriptors,
-    memberships: Memberships,
-    channels: Vec<(Channel, Claim)>,
-    interface: Interface,
-    address: Ipv4Addr,
+    channels: Channels,
+    detour: Option<Detour>,
+    /// The interface whose kernel sockets would hear what we take, and the form of our packets there.
+    claimed_on: (String, u32),
+    form: String,
+    interface: String,
+    path: PathFacts,
+    is_udp: bool,
     ports: Vec<u16>,
     taken: Taken,
     /// Which queue is asked first: it takes turns, so that none starves another.
     turn: usize,
+    /// When a packet came, or the interface was seen to be there.
+    heard: Time,
+    is_gone: bool,
     neighbours: Neighbours,
     destinations: Destinations,
     counters: XdpCounters,
 }
 
 impl XdpLink {
-    /// Opens a link: attaches the steering program, binds the sockets, fills their rings and listens on the ports given.
-    pub fn open(config: &XdpConfig) -> Result<(Self, Pool), XdpError> {
-        let interface = Interface::find(&config.interface)?;
-        if config.queue.is_some_and(|queue| queue >= interface.queues) {
-            let allowed = format!("0 to {} on {}", interface.queues - 1, interface.name);
-            return Err(XdpError::Config { field: "queue", value: config.queue.unwrap_or_default(), allowed });
-        }
-        let numbers = config.queue.map_or(0..interface.queues, |queue| queue..queue + 1);
-        config.check(numbers.len() as u32)?;
-        let mtu_max = config.frame_size - u32::from(Layout::XDP_HEADROOM) - u32::from(ETHERNET) - TAGS;
-        if interface.mtu > mtu_max {
-            let allowed = format!("4096 for the MTU of {} (an MTU of {mtu_max} fits)", interface.mtu);
-            return Err(XdpError::Config { field: "frame_size", value: config.frame_size, allowed });
-        }
-        let wanted = config.address.map_or(Address::Ipv4, |address| Address::Is(address.into()));
-        let IpAddr::V4(address) = interface.address(wanted)? else { unreachable!("an IPv4 address was asked for") };
-
-        // Some drivers take no socket before a program is there. Until a socket is in its map, everything passes.
-        let mut steering = Steering::attach(&SteeringConfig::new(&interface.name, interface.index))?;
-        let mut refusals = Vec::new();
-        if let Some(refused) = steering.refused() {
-            refusals.push(Refusal { attempt: "native XDP".into(), reason: refused.to_string() });
-        }
-        let (descriptors, mut pool, mut queues, zero_copy) = bind(config, numbers, &mut refusals)?;
-        pool.set_fill_reserve(queues.len() as u32 * config.ring);
-        let mut tx_budget = true;
-        for queue in &mut queues {
-            // Full before the first frame can come: an empty fill ring drops it.
-            let dry = queue.refill(&descriptors, &mut pool);
-            debug_assert!(!dry, "the frames were checked against the rings");
-            if let Err(error) = queue.set_tx_budget(config.tx_budget)
-                && tx_budget
-            {
-                tx_budget = false;
-                refusals.push(Refusal { attempt: "a larger transmit budget".into(), reason: error.to_string() });
-            }
-            steering.open_queue(queue.number(), queue.descriptor())?;
-        }
-        let attachment = steering.attachment();
-        let taken = Taken { attachment, zero_copy, queues: queues.len() as u32, tx_budget, refusals };
-        let link = Self {
-            steering: Some(steering),
-            queues,
-            descriptors,
-            memberships: Memberships::new(interface.index),
-            channels: Vec::new(),
-            destinations: Destinations::new(interface.mac, address, config.ttl, config.tos),
-            interface,
-            address,
-            ports: Vec::new(),
-            taken,
-            turn: 0,
-            neighbours: Neighbours::new(),
-            counters: XdpCounters::default(),
-        };
-        Ok((link, pool))
-    }
-
     /// What the link took, and what better it was refused.
     pub fn taken(&self) -> &Taken {
         &self.taken
@@ -188,8 +147,7 @@ impl XdpLink {
 
     /// How many frames of the interface met this verdict; not for the hot path.
     pub fn steered(&self, verdict: Verdict) -> Result<u64, LinkError> {
-        let count = |steering: &Steering| steering.count(verdict).map_err(|error| steering_failed(&error));
-        self.steering.as_ref().map_or(Ok(0), count)
+        self.steering.as_ref().map_or(Ok(0), |steering| steering.count(verdict).map_err(steering_failed))
     }
 
     /// Packets given to the kernel whose frames have not come back.
@@ -202,18 +160,18 @@ impl XdpLink {
         self.queues[0].reap(&self.descriptors, pool);
     }
 
-    /// Writes the headers in front of a packet. What cannot leave is counted and its frame freed.
+    /// Writes the headers in front of a packet. What cannot leave this way is sent or freed, and counted.
     #[inline]
-    fn dress(&mut self, pool: &mut Pool, outgoing: Outgoing) -> Option<Frame> {
-        let Outgoing { mut frame, to, router_alert } = outgoing;
-        let Some(envelope) = self.destinations.envelope(to, router_alert, &self.neighbours) else {
-            self.counters.no_neighbour += 1;
-            pool.put(frame);
-            return None;
+    fn dress(&mut self, now: Time, pool: &mut Pool, outgoing: Outgoing) -> Option<Frame> {
+        let Outgoing { to, router_alert, .. } = outgoing;
+        let envelope = match self.destinations.envelope(to, router_alert, &mut self.neighbours, now) {
+            Ok(envelope) => envelope,
+            Err(missing) => return self.cannot_dress(missing, pool, outgoing),
         };
+        let mut frame = outgoing.frame;
         let (packet, headers) = (frame.len(), envelope.header_len());
         // conformance 16: never beyond the MTU, Router Alert included; the envelope sets DF.
-        if headers - envelope.link_len() + packet > self.interface.mtu as usize {
+        if headers - envelope.link_len() + packet > usize::from(self.path.mtu) {
             self.counters.too_long += 1;
             pool.put(frame);
             return None;
@@ -230,46 +188,66 @@ impl XdpLink {
         debug_assert!(written.is_ok());
         Some(frame)
     }
+
+    /// Sends a packet whose next hop nobody knows through the kernel, which finds out. Its frame is free at once.
+    #[cold]
+    fn cannot_dress(&mut self, missing: Missing, pool: &mut Pool, outgoing: Outgoing) -> Option<Frame> {
+        let Outgoing { mut frame, to, router_alert } = outgoing;
+        let sent = match (missing, to, &self.detour) {
+            (Missing::NextHop, To::Unicast(host), Some(detour)) => {
+                self.destinations.sender().envelope(to, router_alert, None).and_then(|envelope| {
+                    let (packet, headers) = (frame.len(), envelope.header_len());
+                    if headers + packet > usize::from(self.path.mtu) {
+                        return Some(false);
+                    }
+                    // There is room for Ethernet as well.
+                    let start = frame.start() - headers as u16;
+                    frame.set_range(start, (headers + packet) as u16);
+                    envelope.write(&mut pool.bytes_mut(&mut frame)[..headers], packet).ok()?;
+                    detour.send(pool.bytes(&frame), host).ok().map(|()| true)
+                })
+            }
+            _ => None,
+        };
+        match sent {
+            Some(true) => self.counters.by_kernel += 1,
+            Some(false) => self.counters.too_long += 1,
+            None => self.counters.no_neighbour += 1,
+        }
+        pool.put(frame);
+        None
+    }
 }
 
 impl Link for XdpLink {
     fn path(&self) -> PathFacts {
-        PathFacts {
-            nla: self.address.into(),
-            mtu: self.interface.mtu as u16,
-            front: ETHERNET + IPV4,
-            alert: ALERT,
-            ip_header: IPV4,
-        }
+        self.path
     }
 
     fn join(&mut self, channel: Channel, sources: &[IpAddr]) -> Result<(), LinkError> {
-        let group = self.ipv4("joining", channel.group)?;
-        if !self.channels.iter().any(|entry| entry.0 == channel) {
-            let claim = Claim::hold(Kind::Xdp, (&self.interface.name, self.interface.index), "pgm", channel)?;
+        self.check_group("joining", channel.group)?;
+        if !self.channels.has(channel) {
+            let (name, index) = &self.claimed_on;
+            let claim = Claim::hold(Kind::Xdp, (name, *index), &self.form, channel)?;
             // Claimed before it is joined: what the report of the membership brings in finds its way at once.
             if let Some(steering) = &mut self.steering {
-                steering.claim_group(group.into(), channel.data_port).map_err(|error| steering_failed(&error))?;
+                steering.claim_group(channel.group, channel.data_port).map_err(steering_failed)?;
             }
-            self.channels.push((channel, claim));
+            self.channels.add(channel, claim);
         }
-        let joined = self.memberships.join(channel.group, sources);
+        let joined = self.channels.join(channel, sources);
         joined.map_err(|error| self.group_failed("joining", channel.group, error))
     }
 
     fn leave(&mut self, channel: Channel) -> Result<(), LinkError> {
-        let group = self.ipv4("leaving", channel.group)?;
-        let Some(at) = self.channels.iter().position(|entry| entry.0 == channel) else { return Ok(()) };
-        self.channels.remove(at);
-        if !self.channels.iter().any(|entry| entry.0.group == channel.group) {
-            self.memberships.leave(channel.group);
+        if !self.channels.has(channel) {
+            return Ok(());
         }
-        match &mut self.steering {
-            Some(steering) => {
-                steering.release_group(group.into(), channel.data_port).map_err(|error| steering_failed(&error))
-            }
-            None => Ok(()),
+        let left = self.channels.remove(channel);
+        if let Some(steering) = &mut self.steering {
+            steering.release_group(channel.group, channel.data_port).map_err(steering_failed)?;
         }
+        left.map_err(|error| self.group_failed("leaving", channel.group, error))
     }
 
     fn listen(&mut self, port: u16) -> Result<(), LinkError> {
@@ -277,7 +255,7 @@ impl Link for XdpLink {
             return Ok(());
         }
         if let Some(steering) = &mut self.steering {
-            steering.claim_local(self.address.into(), port).map_err(|error| steering_failed(&error))?;
+            steering.claim_local(self.path.nla, port).map_err(steering_failed)?;
         }
         self.ports.push(port);
         Ok(())
@@ -287,36 +265,39 @@ impl Link for XdpLink {
         let Some(at) = self.ports.iter().position(|&one| one == port) else { return Ok(()) };
         self.ports.remove(at);
         match &mut self.steering {
-            Some(steering) => {
-                steering.release_local(self.address.into(), port).map_err(|error| steering_failed(&error))
-            }
+            Some(steering) => steering.release_local(self.path.nla, port).map_err(steering_failed),
             None => Ok(()),
         }
     }
 
-    fn receive(&mut self, _now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
+    fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
         if self.queues.is_empty() {
             return Ok(0);
         }
         self.reap(pool);
         let before = into.len();
-        let Self { queues, descriptors, counters, neighbours, .. } = self;
+        let Self { queues, descriptors, counters, neighbours, channels, .. } = self;
+        let (is_udp, is_choosy, is_busy) = (self.is_udp, channels.is_choosy(), self.taken.busy_poll);
         let queues_count = queues.len();
-        let mut failed = None;
         for n in 0..queues_count {
             let queue = &mut queues[(self.turn + n) % queues_count];
-            for desc in queue.receive(into.room()) {
+            let came = queue.receive(into.room());
+            let is_idle = came.is_empty();
+            for desc in came {
                 let returned = descriptors.returned(desc);
                 let mut frame = pool.reclaim(returned.index);
                 frame.set_range(returned.start, returned.len);
-                match accept(pool.bytes(&frame)) {
-                    Ok(header) => {
-                        if let IpAddr::V4(source) = header.source {
-                            neighbours.learn(source, header.src_mac);
+                match accept(pool.bytes(&frame), is_udp) {
+                    Ok(packet) => {
+                        frame.set_range(returned.start + packet.start, packet.len);
+                        if is_choosy && !channels.admits(packet.from, packet.to, pool.bytes(&frame)) {
+                            counters.unwanted += 1;
+                            pool.put(frame);
+                            continue;
                         }
-                        frame.set_range(returned.start + header.payload_start, header.payload_len);
+                        neighbours.learn(packet.from, packet.card);
                         counters.received += 1;
-                        into.push(Incoming { frame, from: header.source, to: header.destination });
+                        into.push(Incoming { frame, from: packet.from, to: packet.to });
                     }
                     Err(reject) => {
                         counters.rejected.count(reject);
@@ -325,21 +306,30 @@ impl Link for XdpLink {
                 }
             }
             counters.starved += u64::from(queue.refill(descriptors, pool));
+            if is_busy && is_idle {
+                // The driver runs inside this call; what it finds is taken in the next turn.
+                queue.kick();
+                counters.receive_calls += 1;
+                continue;
+            }
             match queue.wake_receive() {
                 Ok(called) => counters.receive_calls += u64::from(called),
-                Err(error) => failed = Some(error),
+                Err(_) => counters.refused_calls += 1,
             }
         }
         self.turn = (self.turn + 1) % queues_count;
-        if let Some(error) = failed {
-            return Err(self.call_failed("waking the driver to receive", error));
+        let came = into.len() - before;
+        if came > 0 {
+            self.heard = now;
+        } else if now.since(self.heard) >= SILENCE_NS || self.is_gone {
+            self.look_for_interface(now)?;
         }
         // In copy mode a call moves no more than its budget: the rest of what was posted needs another.
         self.wake_transmit()?;
-        Ok(into.len() - before)
+        Ok(came)
     }
 
-    fn send(&mut self, _now: Time, pool: &mut Pool, from: &mut TxBatch) -> Result<usize, LinkError> {
+    fn send(&mut self, now: Time, pool: &mut Pool, from: &mut TxBatch) -> Result<usize, LinkError> {
         if self.queues.is_empty() || from.is_empty() {
             return Ok(0);
         }
@@ -353,7 +343,7 @@ impl Link for XdpLink {
             && let Some(outgoing) = from.pop()
         {
             took += 1;
-            if let Some(frame) = self.dress(pool, outgoing) {
+            if let Some(frame) = self.dress(now, pool, outgoing) {
                 self.queues[0].stage(&self.descriptors, pool, frame);
                 self.counters.sent += 1;
             }
@@ -361,6 +351,11 @@ impl Link for XdpLink {
         self.queues[0].post();
         self.wake_transmit()?;
         Ok(took)
+    }
+
+    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
+        let slept = until_readable(self.queues.iter().map(Queue::descriptor), at_most);
+        slept.map_err(|error| LinkError::System { attempt: format!("waiting on {}", self.interface), error })
     }
 
     fn shut_down(&mut self, pool: &mut Pool) {
@@ -374,7 +369,7 @@ impl Link for XdpLink {
             if self.queues[0].in_flight() == 0 || self.wake_transmit().is_err() {
                 break;
             }
-            std::thread::sleep(core::time::Duration::from_micros(100));
+            std::thread::sleep(Duration::from_micros(100));
         }
         // Once the sockets are closed the kernel writes to none of our frames: what the rings held is ours again.
         self.queues.clear();
@@ -390,26 +385,47 @@ impl XdpLink {
                 self.counters.transmit_calls += u64::from(called);
                 Ok(())
             }
-            Err(error) => Err(self.call_failed("calling the kernel to send", error)),
+            Err(error) => self.cannot_wake(&error),
         }
     }
 
+    /// What was posted stays in the ring, and leaves when the interface lets it: that it is down, or busy, passes.
     #[cold]
-    fn call_failed(&self, what: &str, error: io::Error) -> LinkError {
-        LinkError::System { attempt: format!("{what} on {}", self.interface.name), error }
+    fn cannot_wake(&mut self, error: &io::Error) -> Result<(), LinkError> {
+        self.counters.refused_calls += 1;
+        // The socket has lost its interface.
+        self.is_gone |= matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENODEV));
+        self.unless_gone()
+    }
+
+    /// Nothing came for a while: is there still an interface?
+    #[cold]
+    fn look_for_interface(&mut self, now: Time) -> Result<(), LinkError> {
+        self.heard = now;
+        self.is_gone |= self.queues.iter().any(Queue::is_unplugged);
+        self.unless_gone()
+    }
+
+    fn unless_gone(&self) -> Result<(), LinkError> {
+        if self.is_gone { Err(LinkError::Gone { interface: self.interface.clone() }) } else { Ok(()) }
     }
 
     #[cold]
     fn group_failed(&self, what: &str, group: IpAddr, error: io::Error) -> LinkError {
-        LinkError::System { attempt: format!("{what} {group} on {}", self.interface.name), error }
+        LinkError::System { attempt: format!("{what} {group} on {}", self.interface), error }
     }
 
-    fn ipv4(&self, what: &str, group: IpAddr) -> Result<Ipv4Addr, LinkError> {
-        match group {
-            IpAddr::V4(group) if group.is_multicast() => Ok(group),
-            IpAddr::V4(_) => Err(self.group_failed(what, group, io::Error::other("not a multicast address"))),
-            IpAddr::V6(_) => Err(self.group_failed(what, group, io::Error::other("this link carries IPv4 only"))),
+    fn check_group(&self, what: &str, group: IpAddr) -> Result<(), LinkError> {
+        let ours = self.path.nla;
+        if !group.is_multicast() {
+            return Err(self.group_failed(what, group, io::Error::other("not a multicast address")));
         }
+        if group.is_ipv4() != ours.is_ipv4() {
+            let why =
+                format!("the link carries the family of its address, {ours}; open one with an address of the group's");
+            return Err(self.group_failed(what, group, io::Error::other(why)));
+        }
+        Ok(())
     }
 }
 
@@ -420,60 +436,38 @@ impl fmt::Debug for XdpLink {
     }
 }
 
-/// The headers of a frame that holds a whole PGM packet.
-#[inline]
-fn accept(frame: &[u8]) -> Result<NetHeader, NetReject> {
-    let header = parse_frame(frame)?;
-    // RFC 3208 §8, conformance 1: PGM is IP protocol 113, right behind the IP header.
-    if header.proto != PROTO_PGM {
-        return Err(NetReject::Protocol);
-    }
-    if header.fragment {
-        return Err(NetReject::Fragment);
-    }
-    Ok(header)
+/// A PGM packet in a frame: where it is, and what the headers in front of it say.
+struct Packet {
+    from: IpAddr,
+    to: IpAddr,
+    card: MacAddr,
+    start: u16,
+    len: u16,
 }
 
-/// Binds a socket to each queue, all over one memory: zero-copy if that is wanted and every queue can, else copy.
-fn bind(
-    config: &XdpConfig,
-    numbers: core::ops::Range<u32>,
-    refusals: &mut Vec<Refusal>,
-) -> Result<(Descriptors, Pool, Vec<Queue>, bool), XdpError> {
-    let attempts: &[bool] = match config.data_path {
-        DataPath::Auto => &[true, false],
-        DataPath::ZeroCopy => &[true],
-        DataPath::Copy => &[false],
-    };
-    let mut answers = Vec::new();
-    let mut refused_queue = numbers.start;
-    for &zero_copy in attempts {
-        // Registered anew for each attempt: a bind that failed half-way leaves nothing of itself in it.
-        let (descriptors, pool) = Descriptors::register(config.layout(), config.ring)?;
-        let bound: Result<Vec<Queue>, (u32, String)> = numbers
-            .clone()
-            .map(|number| {
-                Queue::bind(&descriptors, &config.interface, number, config.ring, zero_copy)
-                    .map_err(|why| (number, why))
-            })
-            .collect();
-        match bound {
-            Ok(queues) => {
-                refusals.append(&mut answers);
-                return Ok((descriptors, pool, queues, zero_copy));
-            }
-            Err((number, reason)) => {
-                refused_queue = number;
-                let attempt = if zero_copy { "zero-copy" } else { "copy" };
-                answers.push(Refusal { attempt: attempt.into(), reason });
-            }
+/// Finds the PGM packet in a frame, which holds all of it. The steering program has looked at tags and ports.
+#[inline]
+fn accept(frame: &[u8], is_udp: bool) -> Result<Packet, NetReject> {
+    let header = parse_frame(frame)?;
+    let (start, len) = if is_udp {
+        // A kernel that sends over a virtual cable leaves the UDP checksum to a card that is not there: PGM's own is the one that counts.
+        let udp = parse_udp(frame, &header)?;
+        (udp.payload_start, udp.payload_len)
+    } else {
+        // RFC 3208 §8, conformance 1: PGM is IP protocol 113, right behind the IP header.
+        if header.proto != PROTO_PGM {
+            return Err(NetReject::Protocol);
         }
-    }
-    let words: Vec<String> = answers.iter().map(Refusal::to_string).collect();
-    Err(XdpError::Socket { interface: config.interface.clone(), queue: refused_queue, refusals: words.join("; ") })
+        if header.fragment {
+            return Err(NetReject::Fragment);
+        }
+        (header.payload_start, header.payload_len)
+    };
+    Ok(Packet { from: header.source, to: header.destination, card: header.src_mac, start, len })
 }
 
 #[cold]
-fn steering_failed(error: &SteeringError) -> LinkError {
+#[allow(clippy::needless_pass_by_value)] // as `map_err` hands it over
+fn steering_failed(error: SteeringError) -> LinkError {
     LinkError::System { attempt: "steering".into(), error: io::Error::other(error.to_string()) }
 }

@@ -18,9 +18,10 @@ use xsk_rs::socket::{RxQueue, Socket, SocketCreateError, TxQueue, XdpStatistics}
 use xsk_rs::umem::frame::FrameDesc;
 use xsk_rs::umem::{CompQueue, FillQueue};
 
+use super::config::BusyPoll;
 use super::descriptors::{Descriptors, Returned};
 use crate::frame::{Frame, Pool};
-use crate::link::kernel::socket::set_option;
+use crate::link::kernel::socket::{option, set_option};
 
 /// Descriptors that move at a time. A ring is shared with the kernel by cache line; a batch of 64 shares the cost of publishing it,
 /// and a larger one gains nothing measurable while it delays the first packet.
@@ -59,8 +60,8 @@ impl Queue {
         number: u32,
         size: u32,
         zero_copy: bool,
-    ) -> Result<Self, String> {
-        let ring = QueueSize::new(size).map_err(|error| error.to_string())?;
+    ) -> io::Result<Self> {
+        let ring = QueueSize::new(size).map_err(io::Error::other)?;
         let data_path = if zero_copy { BindFlags::XDP_ZEROCOPY } else { BindFlags::XDP_COPY };
         let config = SocketConfig::builder()
             .rx_queue_size(ring)
@@ -69,20 +70,23 @@ impl Queue {
             // The steering program is ours; libxdp would attach its own.
             .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
             .build();
-        let interface: Interface = interface.parse().map_err(|_| "a zero octet in the name".to_owned())?;
+        let interface: Interface = interface.parse().map_err(io::Error::other)?;
         let mut patience = RELEASE_TRIES;
         let (tx, rx, rings) = loop {
             // SAFETY: the flag that inhibits libxdp's own program is set, which is what the function asks of those who share a UMEM.
             match unsafe { Socket::new(config, descriptors.umem(), &interface, number) } {
                 Ok(opened) => break opened,
-                Err(error) if patience > 0 && is_busy(&error) => {
+                Err(error) => {
+                    let error = answer(&error);
+                    if patience == 0 || error.raw_os_error() != Some(libc::EBUSY) {
+                        return Err(error);
+                    }
                     patience -= 1;
                     std::thread::sleep(RELEASE_PAUSE);
                 }
-                Err(error) => return Err(error.source().map_or_else(|| error.to_string(), ToString::to_string)),
             }
         };
-        let (fill, completion) = rings.ok_or_else(|| "the queue is bound already".to_owned())?;
+        let (fill, completion) = rings.ok_or_else(|| io::Error::other("the queue is bound already"))?;
         let scratch = Box::new([FrameDesc::default(); BATCH]);
         Ok(Self { number, rx, tx, fill, completion, size, in_flight: 0, scratch, staged: 0 })
     }
@@ -102,6 +106,38 @@ impl Queue {
     /// Asks the kernel to move this many packets at a call in copy mode.
     pub(super) fn set_tx_budget(&self, packets: u32) -> io::Result<()> {
         set_option(&self.descriptor(), SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &packets)
+    }
+
+    /// Lets the worker's calls run the driver.
+    pub(super) fn set_busy_poll(&self, wanted: BusyPoll) -> io::Result<()> {
+        const SO_BUSY_POLL: i32 = 46;
+        const SO_PREFER_BUSY_POLL: i32 = 69;
+        const SO_BUSY_POLL_BUDGET: i32 = 70;
+        let BusyPoll { microseconds, budget } = wanted;
+        set_option(&self.descriptor(), libc::SOL_SOCKET, SO_PREFER_BUSY_POLL, &1_i32)?;
+        set_option(&self.descriptor(), libc::SOL_SOCKET, SO_BUSY_POLL, &(microseconds as i32))?;
+        set_option(&self.descriptor(), libc::SOL_SOCKET, SO_BUSY_POLL_BUDGET, &(budget as i32))
+    }
+
+    /// Whether the interface was removed since it was asked last. That it is down the kernel does not report here.
+    #[cold]
+    pub(super) fn is_unplugged(&self) -> bool {
+        matches!(option(&self.descriptor(), libc::SOL_SOCKET, libc::SO_ERROR), Ok(libc::ENETDOWN | libc::ENODEV))
+    }
+
+    /// Runs the driver's receive side, or wakes it. What it has to say is in the rings.
+    pub(super) fn kick(&self) {
+        // SAFETY: an empty buffer: the kernel writes nothing. The descriptor is open as long as the rings.
+        unsafe {
+            libc::recvfrom(
+                self.descriptor(),
+                core::ptr::null_mut(),
+                0,
+                libc::MSG_DONTWAIT,
+                core::ptr::null_mut(),
+                core::ptr::null_mut(),
+            )
+        };
     }
 
     /// Fills the fill ring as far as there are frames; says whether the pool ran dry.
@@ -221,7 +257,8 @@ impl Queue {
     }
 }
 
-fn is_busy(error: &SocketCreateError) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    source.and_then(io::Error::raw_os_error) == Some(libc::EBUSY)
+/// The kernel's answer in an error of the ring library.
+fn answer(error: &SocketCreateError) -> io::Error {
+    let code = error.source().and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
+    code.map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
 }
