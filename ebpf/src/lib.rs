@@ -1,10 +1,19 @@
 //! The XDP steering program and its typed loader.
 //!
-//! [`Steering`] is the program at work on one interface: loaded, attached, its maps typed. What is steered to which socket is said
-//! here; what a steered frame is lies in `steer.bpf.c`. Dropped, or its process killed, the program is gone from the interface:
-//! it is attached by a link whose descriptor nobody else holds.
+//! ```text
+//!   lib       Steering: the program at work on one interface
+//!    ├─ config   what it is asked for           ├─ owner     who is on an interface: number, name, process
+//!    ├─ keys     how claims lie in the maps     ├─ evict     taking the place of somebody else's program
+//!    └─ error    refusals, and their remedies   └─ netlink   what rtnetlink knows and does about it
 //!
-//! Called by the `xdp` link of the engine. Guards: never two programs on one interface, and never somebody else's replaced.
+//!   steer.bpf.c the program     packet.h what it reads     maps.h what it shares with us     bpf.h what the kernel gives it
+//! ```
+//!
+//! [`Steering`] is loaded, attached, its maps typed. What is steered to which socket is said here; how a frame is read is written in
+//! `steer.bpf.c`. Dropped, or its process killed, the program is gone from the interface: it is attached by a link whose descriptor
+//! nobody else holds.
+//!
+//! Called by the `xdp` link of the engine. Guards: never two programs on one interface, and never somebody else's replaced unasked.
 
 mod config;
 mod error;
@@ -109,8 +118,10 @@ pub struct Steering {
 }
 
 impl Steering {
-    /// Loads the program and attaches it to the interface. From now on everything passes, until something is claimed and a socket is
-    /// there for it.
+    /// Loads the program and attaches it to the interface, which is one of the caller's network namespace. From now on everything
+    /// passes, until something is claimed and a socket is there for it.
+    ///
+    /// Where `replace` is asked for, a program that was there is gone even if ours is then refused by the driver.
     pub fn attach(config: &SteeringConfig) -> Result<Self, SteeringError> {
         config.check()?;
         let SteeringConfig { interface, index, .. } = config;

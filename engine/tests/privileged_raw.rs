@@ -12,6 +12,7 @@ mod raw_link;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use netns::{Bridged, Cable, Pair};
 use pgmx::frame::{PathFacts, To};
@@ -223,6 +224,25 @@ fn packets_come_and_go_without_an_allocation() {
             allocations += ALLOCATIONS.get() - before;
         }
         assert_eq!(allocations, 0);
+        left.close();
+        right.close();
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_sleep_ends_with_the_first_packet_that_is_ours() {
+    let pair = pair();
+    for group in families() {
+        let (mut left, mut right) = two_sides(&pair, group);
+        left.send(&packet(SOURCE_PORT, 9, PacketType::Odata, b"a stranger"), To::Group(group));
+        let begun = Instant::now();
+        right.link.wait(Duration::from_millis(20)).expect("a sleep");
+        assert!(begun.elapsed() >= Duration::from_millis(20), "woken by a stranger");
+        left.send(&data(b"ours"), To::Group(group));
+        // An hour: the test ends because the packet ends the sleep.
+        right.link.wait(Duration::from_secs(3600)).expect("a sleep");
+        assert_eq!(right.poll().len(), 1);
         left.close();
         right.close();
     }

@@ -7,6 +7,7 @@ use pgmx::frame::{Layout, Pool};
 use pgmx::link::faults::{FaultPlan, Faults};
 use pgmx::link::memory::{Hub, MemoryLink};
 use pgmx::time::Time;
+use pgmx::wire::net::Vlans;
 
 use super::end::{End, Tested};
 use crate::netns::Pair;
@@ -50,6 +51,8 @@ pub struct Promises {
     pub idle_calls: u64,
     /// A system call to send moves at least so many packets, when so many wait.
     pub packets_a_call: u64,
+    /// Packets whose PGM checksum is wrong get through: what travels in UDP that we wrote has a UDP checksum derived from it.
+    pub any_octets: bool,
     /// What exceeds a ring waits in the batch; else it is dropped.
     pub waits: bool,
 }
@@ -67,6 +70,8 @@ pub struct Bench {
     pub promises: Promises,
     /// The hosts, if there are any: their cable can be pulled, and strange frames can be put on it.
     pub pair: Option<Pair>,
+    /// The tags of the links' frames.
+    pub vlans: Vlans,
     /// Marks sent so far.
     pub marks: u32,
 }
@@ -105,8 +110,16 @@ fn in_memory<L: Tested + 'static>(setup: &Setup, wrap: impl Fn(MemoryLink) -> L)
         group: group_like(left.address(), 1),
         left,
         right,
-        promises: Promises { unicast: true, loops: false, idle_calls: 0, packets_a_call: u64::MAX, waits: false },
+        promises: Promises {
+            unicast: true,
+            loops: false,
+            idle_calls: 0,
+            packets_a_call: u64::MAX,
+            any_octets: true,
+            waits: false,
+        },
         pair: None,
+        vlans: Vlans::NONE,
         marks: 0,
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::net::IpAddr;
 use std::os::fd::FromRawFd;
 
 use pgmx::frame::To;
@@ -47,8 +46,9 @@ impl Wire {
     }
 }
 
-/// A frame from `from` to the group, around a PGM packet.
-pub fn frame(from: IpAddr, to: IpAddr, encapsulation: Encapsulation, router_alert: bool, packet: &[u8]) -> Vec<u8> {
+/// A frame from the left end to the group, around a PGM packet.
+fn frame(bench: &Bench, vlans: Vlans, encapsulation: Encapsulation, router_alert: bool, packet: &[u8]) -> Vec<u8> {
+    let to = bench.group;
     let transport = match encapsulation {
         Encapsulation::Pgm => Transport::Pgm,
         Encapsulation::Udp { unicast_port, multicast_port } => {
@@ -56,8 +56,8 @@ pub fn frame(from: IpAddr, to: IpAddr, encapsulation: Encapsulation, router_aler
         }
     };
     let envelope = Envelope::new(&EnvelopeConfig {
-        link: Some(LinkLayer { source: [2, 0, 0, 0, 0, 9], destination: multicast_mac(to), vlans: Vlans::NONE }),
-        source: from,
+        link: Some(LinkLayer { source: [2, 0, 0, 0, 0, 9], destination: multicast_mac(to), vlans }),
+        source: bench.left.address(),
         destination: to,
         ttl: 16,
         tos: 0,
@@ -94,12 +94,14 @@ pub fn garbage_from_the_network_is_counted_and_costs_no_frame(fixture: &Fixture)
     let mut bench = open(fixture, &Setup::default());
     let pair = bench.pair.take().expect("a cabled bench");
     let mut wire = Wire::open(&pair.left, &pair.left_ports[0].interface);
-    let (from, group) = (bench.left.address(), bench.group);
+    let group = bench.group;
     let packet = odata(1, 40);
     let mut sent = 0_u32;
-    let encapsulations = [Encapsulation::Pgm, Encapsulation::UDP];
-    for (encapsulation, router_alert) in encapsulations.into_iter().flat_map(|one| [(one, false), (one, true)]) {
-        let good = frame(from, group, encapsulation, router_alert, &packet);
+    let all_tags = [Vlans::NONE, bench.vlans];
+    let tags = if bench.vlans == Vlans::NONE { &all_tags[..1] } else { &all_tags };
+    let forms = tags.iter().flat_map(|&tags| [(tags, Encapsulation::Pgm), (tags, Encapsulation::UDP)]);
+    for ((tags, encapsulation), router_alert) in forms.flat_map(|one| [(one, false), (one, true)]).collect::<Vec<_>>() {
+        let good = frame(&bench, tags, encapsulation, router_alert, &packet);
         for mutation in mutations(&good) {
             wire.send(&mutation);
             sent += 1;
@@ -142,13 +144,7 @@ pub fn pgm_that_makes_no_sense_is_handed_up_as_it_came_or_counted(fixture: &Fixt
         assert!(sent.any(|packet| *packet == one.octets), "never sent, or out of order: {one:?}");
         assert_eq!((one.from, one.to), (bench.left.address(), bench.group));
     }
-    assert!(came.len() >= good.len() - 24, "a wrong checksum is no business of a link's: {}", came.len());
+    let least = if bench.promises.any_octets { good.len() - 24 } else { 0 };
+    assert!(came.len() >= least, "a wrong checksum is no business of a link's: {}", came.len());
     bench.is_conserved();
-}
-
-/// Sends one frame from the left host, beside the left link.
-pub fn inject(bench: &Bench, octets: &[u8]) {
-    if let Some(pair) = &bench.pair {
-        Wire::open(&pair.left, &pair.left_ports[0].interface).send(octets);
-    }
 }

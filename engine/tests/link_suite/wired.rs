@@ -7,20 +7,23 @@ use pgmx::frame::Pool;
 use pgmx::link::Address;
 use pgmx::link::raw::{RawConfig, RawLink};
 use pgmx::link::udp::{UdpConfig, UdpLink};
-#[cfg(feature = "xdp")]
-use pgmx::link::xdp::{XdpConfig, XdpLink};
-use pgmx::wire::net::{UDP_MULTICAST_PORT, UDP_UNICAST_PORT};
+use pgmx::wire::net::{UDP_MULTICAST_PORT, UDP_UNICAST_PORT, Vlans};
 
 use super::bench::{Bench, Promises, Setup, group_like};
 use super::end::{End, Tally, Tested};
 use crate::netns::{Cable, Host, Pair, Port};
+
+/// The tag of tagged links, and those of links with two; the cable has VLAN devices for neither.
+pub const TAG: Vlans = Vlans::one(5);
+/// See [`TAG`].
+pub const TAGS: Vlans = Vlans::two(100, 7);
 
 /// A kind of link, opened on the host of the calling thread.
 pub type Kind = fn(&Port, Address, &Setup) -> (Box<dyn Tested>, Pool);
 
 /// What a sender of a kind promises about system calls, if the receiver makes so many when idle.
 const fn promises(packets_a_call: u64, idle_calls: u64) -> Promises {
-    Promises { unicast: true, loops: false, idle_calls, packets_a_call, waits: true }
+    Promises { unicast: true, loops: false, idle_calls, packets_a_call, any_octets: true, waits: true }
 }
 
 /// Two links of these kinds at the ends of a cable.
@@ -33,7 +36,15 @@ pub fn over_a_cable(setup: &Setup, address: Address, left: Kind, right: Kind, pr
     let right_setup = Setup { ring: setup.right_ring.unwrap_or(setup.ring), ..setup.clone() };
     let left = end(left, &pair.left, &pair.left_ports[0], setup);
     let right = end(right, &pair.right, &pair.right_ports[0], &right_setup);
-    Bench { group: group_like(left.address(), 1), left, right, promises, pair: Some(pair), marks: 0 }
+    Bench {
+        group: group_like(left.address(), 1),
+        left,
+        right,
+        promises,
+        pair: Some(pair),
+        vlans: Vlans::NONE,
+        marks: 0,
+    }
 }
 
 impl Tested for RawLink {
@@ -72,7 +83,7 @@ impl Tested for UdpLink {
             too_long: counters.too_long,
             send_calls: counters.transmit_calls,
             receive_calls: counters.receive_calls,
-            dropped: counters.rejected + counters.unclaimed + counters.truncated,
+            dropped: counters.rejected + counters.unclaimed + counters.cut,
         }
     }
 }
@@ -105,12 +116,22 @@ pub fn udp_on_loopback(setup: &Setup) -> Bench {
     };
     let (left, right) = (end(false), end(true));
     let group = IpAddr::from([239, 255, 7, number as u8]);
-    Bench { group, left, right, promises: Promises { loops: true, ..UDP_PROMISES }, pair: None, marks: 0 }
+    Bench {
+        group,
+        left,
+        right,
+        promises: Promises { loops: true, ..UDP_PROMISES },
+        pair: None,
+        vlans: Vlans::NONE,
+        marks: 0,
+    }
 }
 
 #[cfg(feature = "xdp")]
 mod xdp {
-    use super::{Address, IpAddr, Pool, Port, Promises, Setup, Tally, Tested, XdpConfig, XdpLink, promises};
+    use super::{Address, Pool, Port, Promises, Setup, TAG, TAGS, Tally, Tested, promises};
+    use pgmx::link::Encapsulation;
+    use pgmx::link::xdp::{Attach, XdpConfig, XdpLink};
 
     impl Tested for XdpLink {
         fn tally(&self) -> Tally {
@@ -121,30 +142,56 @@ mod xdp {
                 too_long: counters.too_long,
                 send_calls: counters.transmit_calls,
                 receive_calls: counters.receive_calls,
-                dropped: counters.rejected.total(),
+                dropped: counters.rejected.total() + counters.unwanted,
             }
         }
     }
 
     /// At least 32 packets a call, and none when idle.
-    pub const PROMISES: Promises = promises(32, 0);
+    pub const XDP_PROMISES: Promises = promises(32, 0);
 
-    pub fn native(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+    fn open(
+        port: &Port,
+        address: Address,
+        setup: &Setup,
+        change: impl FnOnce(&mut XdpConfig),
+    ) -> (Box<dyn Tested>, Pool) {
         let mut config = XdpConfig::new(&port.interface);
+        config.address = address;
         config.frames = setup.frames;
         config.ring = setup.ring;
         config.tx_budget = setup.tx_budget;
-        config.frame_size = if setup.mtu > 1700 { 4096 } else { 2048 };
-        assert_eq!(address, Address::Ipv4);
-        config.address = match IpAddr::from(port.address) {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        };
+        change(&mut config);
         let (link, pool) = XdpLink::open(&config).expect("an AF_XDP link on a veth cable");
         (Box::new(link), pool)
+    }
+
+    /// In the driver.
+    pub fn native(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+        open(port, address, setup, |config| config.attach = Attach::Native)
+    }
+
+    /// Behind it.
+    pub fn generic(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+        open(port, address, setup, |config| config.attach = Attach::Generic)
+    }
+
+    /// With a VLAN tag.
+    pub fn tagged(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+        open(port, address, setup, |config| config.vlans = TAG)
+    }
+
+    /// With two tags.
+    pub fn twice_tagged(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+        open(port, address, setup, |config| config.vlans = TAGS)
+    }
+
+    /// In UDP.
+    pub fn xdp_in_udp(port: &Port, address: Address, setup: &Setup) -> (Box<dyn Tested>, Pool) {
+        open(port, address, setup, |config| config.encapsulation = Encapsulation::UDP)
     }
 }
 
 #[cfg(feature = "xdp")]
 #[allow(unused_imports)] // not every user has cables
-pub use xdp::{PROMISES as XDP_PROMISES, native};
+pub use xdp::{XDP_PROMISES, generic, native, tagged, twice_tagged, xdp_in_udp};

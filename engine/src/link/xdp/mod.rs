@@ -374,7 +374,7 @@ impl Link for XdpLink {
             if self.queues[0].in_flight() == 0 || self.wake_transmit().is_err() {
                 break;
             }
-            std::thread::sleep(core::time::Duration::from_micros(100));
+            std::thread::sleep(Duration::from_micros(100));
         }
         // Once the sockets are closed the kernel writes to none of our frames: what the rings held is ours again.
         self.queues.clear();

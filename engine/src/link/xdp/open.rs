@@ -159,8 +159,10 @@ fn path(config: &XdpConfig, address: IpAddr, mtu: u32) -> PathFacts {
         Encapsulation::Pgm => (ip, if address.is_ipv4() { ALERT } else { 0 }),
         Encapsulation::Udp { .. } => (ip + UDP_HEADER_LEN as u16, 0),
     };
-    // conformance 16: what a packet may be at most; frames hold no more than 4 KiB.
-    PathFacts { nla: address, mtu: mtu as u16, front: ETHERNET + tags + ip_header, alert, ip_header }
+    // conformance 16: what a packet may be at most; frames hold no more than 4 KiB. An interface carries one tag beside its MTU; a
+    // second one is at the packet's expense.
+    let mtu = mtu as u16 - tags.saturating_sub(TAG);
+    PathFacts { nla: address, mtu, front: ETHERNET + tags + ip_header, alert, ip_header }
 }
 
 /// What memory and sockets an attempt came to.
@@ -325,7 +327,7 @@ mod tests {
         };
         assert_eq!(path([10, 0, 0, 1], |_| {}), (34, 4, 20, 1476));
         assert_eq!(path([10, 0, 0, 1], |config| config.encapsulation = Encapsulation::UDP), (42, 0, 28, 1472));
-        assert_eq!(path([10, 0, 0, 1], |config| config.vlans = crate::wire::net::Vlans::two(1, 2)), (42, 4, 20, 1476));
+        assert_eq!(path([10, 0, 0, 1], |config| config.vlans = crate::wire::net::Vlans::two(1, 2)), (42, 4, 20, 1472));
         let config = XdpConfig::new("eth0");
         let six = super::path(&config, "fe80::1".parse().expect("an address"), 1500);
         assert_eq!((six.front, six.alert, six.ip_header, six.tpdu_max()), (54, 0, 40, 1460));
