@@ -4,7 +4,7 @@
 #![cfg(feature = "xdp")]
 
 #[path = "support/conversation.rs"]
-#[allow(dead_code)] // half of what it tells
+#[allow(dead_code, unreachable_pub)] // half of what it tells
 mod conversation;
 #[path = "support/log.rs"]
 mod log;
@@ -52,7 +52,7 @@ fn opened(port: &Port, change: impl FnOnce(LinkConfig) -> LinkConfig) -> Opened 
 }
 
 fn refused(port: &Port, change: impl FnOnce(LinkConfig) -> LinkConfig) -> OpenError {
-    open(&config(port, change)).err().expect("no way")
+    open(&config(port, change)).expect_err("no way")
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn what_cannot_work_is_refused_by_name_and_not_by_falling_back() {
             config.io(Io::Raw)
         });
         assert!(error.to_string().contains(&format!("ip link add link {0} name {0}.5", port.interface)), "{error}");
-        let error = open(&LinkConfig::new("nowhere0")).err().expect("no such interface");
+        let error = open(&LinkConfig::new("nowhere0")).expect_err("no such interface");
         assert!(matches!(error, OpenError::Interface(_)), "{error}");
     });
 }

@@ -9,7 +9,7 @@ use pgmx::link::auto::{Io, LinkConfig, OpenError, Way, open};
 #[test]
 fn native_pgm_is_refused_with_what_to_grant_and_udp_opens() {
     rights::without(|| {
-        let error = open(&LinkConfig::new("lo")).err().expect("no right to it").to_string();
+        let error = open(&LinkConfig::new("lo")).expect_err("no right to it").to_string();
         for part in
             ["no way for pgm:// on lo: xdp refused: loopback", "raw refused: it needs CAP_NET_RAW", "setcap", "epgm://"]
         {
