@@ -138,10 +138,10 @@ fn each_step_back_is_kept_in_order_and_told_in_one_line() {
 #[test]
 fn on_loopback_auto_takes_sockets_and_says_why_and_xdp_is_there_for_who_asks() {
     let mut doors = all_open();
-    let (_, path) = walk(&pgm(Io::Auto), "lo", true, &mut doors).ok().expect("raw sockets");
+    let (_, path) = walk(&pgm(Io::Auto), "lo", true, &mut doors).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!((path.way, doors.knocked.as_slice()), (Way::Raw, &["raw".to_owned()][..]));
     assert!(path.to_string().contains("xdp refused: loopback has no driver"), "{path}");
-    let (_, path) = walk(&epgm(Io::Auto), "lo", true, &mut all_open()).ok().expect("UDP sockets");
+    let (_, path) = walk(&epgm(Io::Auto), "lo", true, &mut all_open()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(path.way, Way::Udp);
     let mut doors = all_open();
     assert!(walk(&pgm(Io::XdpGeneric), "lo", true, &mut doors).is_ok());
