@@ -269,6 +269,15 @@ fn they_do_so_over_ipv6_as_far_as_loopback_has_it() {
 }
 
 #[test]
+#[should_panic(expected = "a pool of another link")]
+fn a_link_receives_into_frames_of_its_own_pool_alone() {
+    let mut host = Place::new().publisher();
+    // Else its own could be gone, and its memory somebody else's.
+    let mut other = Pool::anonymous(host.pool.layout()).expect("a small mapping");
+    let _ = host.link.receive(NOW, &mut other, &mut host.into);
+}
+
+#[test]
 fn what_waits_in_a_link_that_shuts_down_is_gone_and_its_frames_are_free() {
     let place = Place::new();
     let (mut publisher, mut subscriber) = (place.publisher(), place.subscriber(|_| {}));
