@@ -479,6 +479,19 @@ fn what_a_queue_has_no_room_for_is_told() {
 }
 
 #[test]
+fn what_comes_to_a_port_that_nobody_reads_does_not_pile_up() {
+    let place = Place::new();
+    let subscriber = place.subscriber(|_| {});
+    let sockets = subscriber.link.sockets.as_ref().expect("open");
+    let unread = UdpSocket::from(sockets.host.try_clone().expect("a descriptor"));
+    let (stranger, _) = place.stranger();
+    stranger.send_to(&data(100, 0), unread.local_addr().expect("bound")).expect("loopback");
+    let came = unread.recv(&mut [0; 200]).expect_err("nothing was let in");
+    assert_eq!(came.kind(), io::ErrorKind::WouldBlock);
+    subscriber.close();
+}
+
+#[test]
 fn an_idle_turn_is_a_call_a_socket() {
     let place = Place::new();
     for (hear_unicast, calls) in [(true, 2), (false, 1)] {
