@@ -1,7 +1,7 @@
-//! Measurements: budgets, the simulator driver, the metal.
+//! Measurements: budgets, the simulator driver, the links.
 
 #[cfg(feature = "xdp")]
-pub mod metal;
+pub mod links;
 #[cfg(feature = "xdp")]
 #[path = "../../engine/tests/support/netns.rs"]
 pub mod netns;

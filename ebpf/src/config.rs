@@ -50,7 +50,8 @@ pub struct SteeringConfig {
     /// Whether it takes the place of a program that is there.
     pub replace: bool,
     /// VLAN numbers, outermost first, at most two: a frame must carry exactly these. Tags of number 0 carry a priority only, and are
-    /// looked through.
+    /// looked through. A tag that the card or a virtual cable keeps beside the frame is not in it: have it left there (`ethtool -K IF
+    /// rxvlan off`; on a veth pair `txvlan off` at the other end).
     pub vlans: Vec<u16>,
     /// PGM in UDP to these ports is steered; if there are none, PGM right behind IP is.
     pub udp_ports: Vec<u16>,

@@ -6,11 +6,13 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use pgmx::endpoint::{Endpoint, EndpointConfig, ReceiverId, SourceId};
 use pgmx::frame::{Layout, Pool};
+use pgmx::link::capture::{Capture, CaptureConfig};
 use pgmx::link::faults::{FaultPlan, Faults};
 use pgmx::link::memory::{Hub, MemoryLink};
 use pgmx::protocol::config::Profile;
@@ -20,16 +22,14 @@ use pgmx::protocol::{Delivery, End, Event, Sink};
 use pgmx::time::Time;
 use pgmx::wire::{Gsi, Tsi};
 
-const HELP: &str = "\
-One publisher and three receivers over the memory link, each receiver behind a link that loses packets.
+const RECEIVERS: usize = 3;
+const PAYLOAD: usize = 64;
 
-usage: pgmx demo [--seconds S] [--loss PERCENT] [--rate MESSAGES] [--seed N] [--json]
-
-  --seconds S       how long to publish (default 3)
-  --loss PERCENT    how much each receiver's link loses, such as 5 or 0.5 (default 5)
-  --rate MESSAGES   messages a second (default 50000)
-  --seed N          which packets are lost (default 1)
-  --json            prints the result as one JSON object and nothing else
+const EXAMPLES: &str = "\
+Examples:
+  pgmx demo                              three seconds, 5 % loss
+  pgmx demo --loss 30 --seconds 10       a bad network for longer
+  pgmx demo --pcap demo.pcap             and look at the packets: tshark -r demo.pcap -Y pgm
 
 What the columns mean:
   delivered   messages handed to the application, in order
@@ -38,46 +38,44 @@ What the columns mean:
   NAKs        requests for repairs that it sent
   lost        messages it had to give up: 0, or something is wrong
 
-exit status: 0 nothing was lost, 3 something was, 2 the arguments make no sense";
+Exit status: 0 nothing was lost, 3 something was, 2 the arguments make no sense.";
 
-const RECEIVERS: usize = 3;
-const PAYLOAD: usize = 64;
-
-struct Wanted {
+/// A publisher and three receivers inside this process, over a network that loses packets.
+///
+/// Everything runs over the memory link, each receiver behind a link that loses packets: no rights and no network are needed. Each
+/// receiver checks every message.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// How long to publish.
+    #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
     seconds: f64,
+    /// How much each receiver's link loses, in percent, such as 5 or 0.5.
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = percent)]
     loss: String,
+    /// Messages a second.
+    #[arg(long, value_name = "MESSAGES", default_value = "50000", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
+    /// Which packets are lost.
+    #[arg(long, value_name = "N", default_value = "1")]
     seed: u64,
+    /// Writes what the publisher's side sends and receives into this file, for tshark.
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+    /// Prints the result as one JSON object and nothing else.
+    #[arg(long)]
     json: bool,
 }
 
-fn arguments(given: &[String]) -> Result<Option<Wanted>, String> {
-    let mut wanted = Wanted { seconds: 3.0, loss: "5".to_owned(), rate: 50_000, seed: 1, json: false };
-    let mut given = given.iter();
-    while let Some(argument) = given.next() {
-        let mut value = || given.next().ok_or(format!("{argument} wants a value"));
-        match argument.as_str() {
-            "--seconds" => {
-                let seconds: f64 = value()?.parse().map_err(|_| "--seconds wants a number".to_owned())?;
-                if !(0.1..=3600.0).contains(&seconds) {
-                    return Err(format!("--seconds {seconds}: 0.1 to 3600"));
-                }
-                wanted.seconds = seconds;
-            }
-            "--loss" => value()?.trim_end_matches('%').clone_into(&mut wanted.loss),
-            "--rate" => {
-                wanted.rate = value()?.parse().map_err(|_| "--rate wants a number".to_owned())?;
-                if !(1..=1_000_000).contains(&wanted.rate) {
-                    return Err(format!("--rate {}: 1 to 1000000", wanted.rate));
-                }
-            }
-            "--seed" => wanted.seed = value()?.parse().map_err(|_| "--seed wants a number".to_owned())?,
-            "--json" => wanted.json = true,
-            "-h" | "--help" => return Ok(None),
-            other => return Err(format!("unknown argument {other}")),
-        }
-    }
-    Ok(Some(wanted))
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
+    if (0.1..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("0.1 to 3600 seconds are possible".to_owned()) }
+}
+
+fn percent(text: &str) -> Result<String, String> {
+    let number = text.trim_end_matches('%');
+    let _: FaultPlan = format!("loss={number}%").parse().map_err(|_| "0 to 100 percent are possible".to_owned())?;
+    Ok(number.to_owned())
 }
 
 /// What a receiver's application sees, and checks.
@@ -121,16 +119,19 @@ impl Sink for Application {
     }
 }
 
+/// Any side's way to the hub; only the publisher's may have a file.
+type Way = Faults<Capture<MemoryLink>>;
+
 struct Side {
-    endpoint: Endpoint<Faults<MemoryLink>>,
+    endpoint: Endpoint<Way>,
     id: ReceiverId,
     application: Application,
 }
 
 struct Demo {
-    wanted: Wanted,
+    wanted: Arguments,
     begun: Instant,
-    sending: Endpoint<Faults<MemoryLink>>,
+    sending: Endpoint<Way>,
     source: SourceId,
     publisher: Option<Publisher>,
     sides: Vec<Side>,
@@ -139,17 +140,24 @@ struct Demo {
     full: u64,
 }
 
-fn endpoint(hub: &Hub, host: u8, plan: &FaultPlan) -> Result<Endpoint<Faults<MemoryLink>>, String> {
+fn endpoint(hub: &Hub, host: u8, plan: &FaultPlan, pcap: Option<&Path>) -> Result<Endpoint<Way>, String> {
     let pool = Pool::anonymous(Layout::standard(1 << 17)).map_err(|error| error.to_string())?;
-    let link = Faults::new(hub.port(IpAddr::from([10, 0, 0, host])), plan, Time::ZERO);
-    Endpoint::new(link, pool, &EndpointConfig::default()).map_err(|error| error.to_string())
+    let port = hub.port(IpAddr::from([10, 0, 0, host]));
+    let link = match pcap {
+        Some(file) => {
+            Capture::to_file(port, file, &CaptureConfig::default()).map_err(|error| format!("--pcap: {error}"))?
+        }
+        None => Capture::none(port),
+    };
+    Endpoint::new(Faults::new(link, plan, Time::ZERO), pool, &EndpointConfig::default())
+        .map_err(|error| error.to_string())
 }
 
 impl Demo {
-    fn new(wanted: Wanted) -> Result<Self, String> {
+    fn new(wanted: Arguments) -> Result<Self, String> {
         let hub = Hub::new(8192);
         let group = IpAddr::from([239, 192, 0, 1]);
-        let mut sending = endpoint(&hub, 1, &FaultPlan::default())?;
+        let mut sending = endpoint(&hub, 1, &FaultPlan::default(), wanted.pcap.as_deref())?;
         let config = SourceConfig::profile(Profile::LowLatency, group, 7500);
         let tsi = Tsi::new(Gsi::from_host_name("demo"), 1);
         let (source, publisher) =
@@ -158,7 +166,7 @@ impl Demo {
         for n in 0..RECEIVERS {
             let plan = format!("loss={}%,seed={}", wanted.loss, wanted.seed.wrapping_add(n as u64 * 7919));
             let plan: FaultPlan = plan.parse().map_err(|_| format!("--loss {}: 0 to 100 percent", wanted.loss))?;
-            let mut endpoint = endpoint(&hub, 11 + n as u8, &plan)?;
+            let mut endpoint = endpoint(&hub, 11 + n as u8, &plan, None)?;
             let config = ReceiverConfig::profile(Profile::LowLatency, group, 7500);
             let id = endpoint.add_receiver(&config, wanted.seed ^ (n as u64 + 1)).map_err(|error| error.to_string())?;
             sides.push(Side { endpoint, id, application: Application::default() });
@@ -239,6 +247,18 @@ impl Demo {
             print!("\r\x1b[K");
         }
         Ok(())
+    }
+
+    /// Writes the rest of the capture, and says what became of it.
+    fn close_file(&mut self) {
+        let Some(file) = &self.wanted.pcap else { return };
+        self.sending.shut_down(&mut self.nobody);
+        let counts = self.sending.link().inner().counts();
+        if counts.left_out > 0 {
+            eprintln!("pgmx demo: {} lacks {} packets: writing failed", file.display(), counts.left_out);
+        } else if !self.wanted.json {
+            println!("{} packets of the publisher's side are in {}", counts.packets, file.display());
+        }
     }
 
     /// Messages that any receiver did not get whole.
@@ -328,24 +348,13 @@ struct Row {
 }
 
 /// Runs the command.
-pub(crate) fn main(given: &[String]) -> ExitCode {
-    let wanted = match arguments(given) {
-        Ok(Some(wanted)) => wanted,
-        Ok(None) => {
-            println!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("pgmx demo: {error}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
+pub(crate) fn main(wanted: Arguments) -> ExitCode {
     let json = wanted.json;
     let mut demo = match Demo::new(wanted) {
         Ok(demo) => demo,
         Err(error) => {
             eprintln!("pgmx demo: {error}");
-            return ExitCode::from(2);
+            return ExitCode::FAILURE;
         }
     };
     if let Err(error) = demo.run() {
@@ -360,5 +369,6 @@ pub(crate) fn main(given: &[String]) -> ExitCode {
         print!("{}", demo.table(seconds));
         println!("{}", if failed == 0 { "nothing was lost" } else { "something was LOST" });
     }
+    demo.close_file();
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(3) }
 }

@@ -12,6 +12,7 @@ mod process;
 mod setup;
 mod test;
 mod toml;
+mod vm;
 
 use args::Args;
 use process::cargo;
@@ -29,7 +30,9 @@ cargo xtask COMMAND: everything this repository does for itself
   budget                     instructions per packet, by callgrind; fails above the budget + 10 %
   fuzz [--seconds N]         coverage-guided fuzzing on nightly (--target parse|source|receiver)
   mutants [--seeds N]        break one rule of docs/mutants.toml at a time; the simulator must notice (--only NAME)
-  metal [ARGS]               AF_XDP between two namespaces beside a bare blaster (root)
+  bench links [ARGS]         what each link moves between two namespaces, beside bare AF_XDP rings (root)
+  metal                      `bench links` with bare rings and `xdp` alone, 64 and 1400 octets
+  vm [--kernel K] [--part P] the privileged tests under other kernels, in virtual machines (K: 6.1, 6.12, 7.2, newest, all)
   conformance [--check]      requirement, code, test or why not yet (--unopen drops `open` where both citations exist)
   help                       this page
 
@@ -41,6 +44,7 @@ Examples
   cargo xtask sim --seeds 10000
   cargo xtask sim --seed 4711               replay the seed that a failure printed
   cargo xtask fuzz --seconds 600 --target parse
+  cargo xtask vm --kernel 6.1 --kernel 6.12  two older kernels, one after the other
 ";
 
 fn main() -> ExitCode {
@@ -92,11 +96,11 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
         "fuzz" => fuzz::run(&root, Args::new(words)),
         "mutants" => mutants::run(&root, Args::new(words)),
         "metal" => {
-            if !setup::is_root() {
-                return Err("makes network namespaces and AF_XDP sockets, which needs root; run it as root".into());
-            }
-            cargo(&root, &["run", "--release", "-p", "pgmx-bench", "--bin", "metal", "--"]).args(words).foreground()
+            let alone = ["links", "--only", "bare,xdp", "--payload", "64,1400", "--rounds", "51"].map(String::from);
+            bench(&root, &[&alone[..], &words].concat())
         }
+        "bench" => bench(&root, &words),
+        "vm" => vm::run(&root, Args::new(words)),
         "demo" => demo(&root, words),
         "conformance" => conformance::run(&root, Args::new(words)),
         other => Err(format!("no such command `{other}`; `cargo xtask help` lists them")),
@@ -105,7 +109,7 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
 
 /// These hand every word to the program behind them, `--help` included.
 fn passes_arguments_on(command: &str) -> bool {
-    matches!(command, "sim" | "metal" | "demo")
+    matches!(command, "sim" | "metal" | "bench" | "demo")
 }
 
 fn demo(root: &Path, words: Vec<String>) -> Result<bool, String> {
@@ -115,6 +119,20 @@ fn demo(root: &Path, words: Vec<String>) -> Result<bool, String> {
     }
     let demo = cargo(root, &["run", "--release", "-p", "pgmx-tools", "--no-default-features", "--", "demo"]);
     demo.args(words).foreground()
+}
+
+/// Runs a benchmark; the first word names it.
+fn bench(root: &Path, words: &[String]) -> Result<bool, String> {
+    match words {
+        [name, words @ ..] if name == "links" => {
+            if !setup::is_root() && !words.iter().any(|word| word == "--help") {
+                return Err("makes network namespaces and AF_XDP sockets, which needs root; run it as root".into());
+            }
+            let links = cargo(root, &["run", "--release", "-p", "pgmx-bench", "--bin", "links", "--"]);
+            links.args(words.to_vec()).foreground()
+        }
+        _ => Err("which benchmark? there is: links (`cargo xtask bench links --help`)".into()),
+    }
 }
 
 /// The workspace root: the directory above this crate, wherever `cargo xtask` was called from.

@@ -132,7 +132,7 @@ impl Loaded for ByAya {
     }
 }
 
-fn options(config: &SteeringConfig) -> Vec<u8> {
+pub fn options(config: &SteeringConfig) -> Vec<u8> {
     let (packets, per_ms) = config.upstream_budget.map_or((0, 0), |budget| (budget.packets, budget.per_ms));
     let vlans = config.vlans.iter().fold(0, |word, &vlan| word * 4096 + u32::from(vlan));
     let port = |n: usize| config.udp_ports.get(n).copied().unwrap_or(0).to_be_bytes();
@@ -158,13 +158,31 @@ pub fn host(address: IpAddr) -> Vec<u8> {
     [&version.to_ne_bytes()[..], &octets].concat()
 }
 
-/// An `AF_XDP` socket that is bound to nothing, which is enough to stand in the map.
+/// An `AF_XDP` socket that is bound to nothing. A receive ring is enough to stand in the map (Linux 7.2 asks for one).
 pub fn socket() -> OwnedFd {
+    const SOL_XDP: i32 = 283;
+    const XDP_RX_RING: i32 = 2;
+    let entries = 64_u32;
+
     // SAFETY: opens a descriptor and touches no memory of ours.
     let socket = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
     assert!(socket >= 0, "an AF_XDP socket: {}", io::Error::last_os_error());
     // SAFETY: just opened and nobody else's.
-    unsafe { OwnedFd::from_raw_fd(socket) }
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    let (value, octets) = ((&raw const entries).cast(), size_of_val(&entries) as u32);
+    // SAFETY: the option is a number of 32 bits, which is where the pointer points.
+    let made = unsafe { libc::setsockopt(socket.as_raw_fd(), SOL_XDP, XDP_RX_RING, value, octets) };
+    assert_eq!(made, 0, "a receive ring: {}", io::Error::last_os_error());
+    socket
+}
+
+/// Attaches a program to an interface for as long as the descriptor is open.
+pub fn attach_by_link(program: i32, interface: u32) -> OwnedFd {
+    // SAFETY: no options are given; opens a descriptor.
+    let link = unsafe { sys::bpf_link_create(program, interface as i32, sys::BPF_XDP, core::ptr::null()) };
+    assert!(link >= 0, "a link to an interface of our own: {}", io::Error::last_os_error());
+    // SAFETY: just opened and nobody else's.
+    unsafe { OwnedFd::from_raw_fd(link) }
 }
 
 /// What the program did with a frame.

@@ -338,8 +338,10 @@ mod tests {
                 assert_eq!(batch.peek().map(|item| item.0), queue.front().copied());
                 assert_eq!(batch.front().map(|item| item.0), queue.front().copied());
                 assert!(batch.as_slice().iter().map(|item| &item.0).eq(&queue));
-                batch.as_mut_slice().iter_mut().for_each(|item| item.0 += 100);
-                queue.iter_mut().for_each(|number| *number += 100);
+                for (item, number) in batch.as_mut_slice().iter_mut().zip(&mut queue) {
+                    item.0 += 100;
+                    *number += 100;
+                }
                 assert_eq!(Rc::strong_count(&witness), 1 + queue.len());
             }
             if pattern & 1 == 0 {

@@ -73,7 +73,7 @@ pub fn a_port_is_heard_from_listen_to_unlisten(fixture: &Fixture) {
     introduce(&mut bench);
     let host = bench.right.address();
     // The mark goes to the group and may overtake what goes to the host: another port of the host tells when all is there.
-    let mut alone = |bench: &mut Bench, port: u16, numbers: core::ops::Range<u32>| -> Vec<u32> {
+    let alone = |bench: &mut Bench, port: u16, numbers: core::ops::Range<u32>| -> Vec<u32> {
         for number in numbers {
             let packet = data_on(&session(SOURCE_PORT, port), DataType::Odata, number, 20);
             bench.left.push(&packet, To::Unicast(host), false);

@@ -83,7 +83,7 @@ impl Tested for UdpLink {
             too_long: counters.too_long,
             send_calls: counters.transmit_calls,
             receive_calls: counters.receive_calls,
-            dropped: counters.rejected + counters.unclaimed + counters.truncated,
+            dropped: counters.rejected + counters.unclaimed + counters.cut,
         }
     }
 }

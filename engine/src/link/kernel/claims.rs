@@ -51,14 +51,11 @@ impl Kind {
 /// named only where the interface itself carries them; on a VLAN device of the kernel there are none.
 #[cfg_attr(not(feature = "xdp"), allow(dead_code))]
 pub(in crate::link) fn form(encapsulation: Encapsulation, vids: &[u16]) -> String {
-    let mut form = match encapsulation {
+    let form = match encapsulation {
         Encapsulation::Pgm => "pgm".to_owned(),
         Encapsulation::Udp { unicast_port, multicast_port } => format!("udp-{unicast_port}-{multicast_port}"),
     };
-    for vid in vids {
-        form += &format!("-vlan-{vid}");
-    }
-    form
+    vids.iter().fold(form, |form, vid| format!("{form}-vlan-{vid}"))
 }
 
 /// A channel in use; it is free again when this is dropped.

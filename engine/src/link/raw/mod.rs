@@ -25,8 +25,9 @@ mod routes;
 
 use core::fmt;
 use core::net::IpAddr;
+use core::time::Duration;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 pub use config::{RawConfig, RawError, Taken};
 
@@ -34,6 +35,7 @@ use super::kernel::channels::{Channels, Whose};
 use super::kernel::claims::Kind;
 use super::kernel::interface::Interface;
 use super::kernel::messages::{Message, Receiving, Said, Sending};
+use super::kernel::wait::until_readable;
 use super::{Channel, Link, LinkError};
 use crate::frame::{Frame, Incoming, Outgoing, PathFacts, Pool, RxBatch, TxBatch};
 use crate::time::Time;
@@ -72,7 +74,7 @@ pub struct RawCounters {
     /// Packets lost in the kernel for want of room in the receive buffer, as far as it told us: it does so with the packets that come
     /// after.
     pub kernel_drops: u64,
-    /// Times that the pool had not frames enough to receive into.
+    /// Frames to receive into that the pool did not have.
     pub starved: u64,
     /// Packets for channels and ports that nobody here asked for.
     pub unclaimed: u64,
@@ -246,8 +248,7 @@ impl RawLink {
     fn offer(&mut self, pool: &mut Pool, messages: usize) -> usize {
         for at in 0..messages {
             if self.offered[at].is_none() {
-                let Some(mut frame) = pool.take_for_fill() else {
-                    self.counters.starved += 1;
+                let Some(mut frame) = pool.take_for_fill().or_else(|| self.last_offered(at)) else {
                     return at;
                 };
                 empty(pool, &mut frame);
@@ -256,6 +257,13 @@ impl RawLink {
             }
         }
         messages
+    }
+
+    /// A frame that stands ready behind message `at`, where the pool has none left.
+    #[cold]
+    fn last_offered(&mut self, at: usize) -> Option<Frame> {
+        self.counters.starved += 1;
+        self.offered[at..].iter_mut().rev().find_map(Option::take)
     }
 }
 
@@ -409,6 +417,11 @@ impl Link for RawLink {
         Ok(before - from.len())
     }
 
+    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
+        until_readable([self.socket.as_raw_fd()], at_most)
+            .map_err(|error| self.call_failed("waiting for packets", error))
+    }
+
     fn shut_down(&mut self, pool: &mut Pool) {
         self.is_shut = true;
         self.channels.leave_all(&self.socket);
@@ -450,5 +463,31 @@ impl fmt::Debug for RawLink {
             .field("address", address)
             .field("taken", taken)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_the_kernel_is_of_the_packet_of_its_way_or_of_the_moment() {
+        for (errors, refusal) in [
+            (&[libc::EAGAIN, libc::ENOBUFS, libc::ENOMEM, libc::EINTR][..], Refusal::Full),
+            (&[libc::EMSGSIZE], Refusal::TooLong),
+            (&[libc::EPERM, libc::EACCES], Refusal::Forbidden),
+            (&[libc::ENETDOWN, libc::ENETUNREACH, libc::EHOSTUNREACH, libc::ENODEV, libc::ENXIO], Refusal::Unreachable),
+            (&[libc::EBADF, libc::ENOTSOCK, libc::EFAULT], Refusal::Broken),
+        ] {
+            for &error in errors {
+                assert_eq!(Refusal::of(&io::Error::from_raw_os_error(error)), refusal, "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_may_move_to_the_thread_that_polls_it() {
+        fn moves<T: Send>() {}
+        moves::<RawLink>();
     }
 }

@@ -11,11 +11,14 @@ use crate::link::LinkError;
 use crate::link::kernel::channels::hear_all_groups;
 use crate::link::kernel::filter::{self, Front};
 use crate::link::kernel::interface::Interface;
-use crate::link::kernel::socket::{bind_to_interface, family_of, open, set_option, set_receive_buffer};
+use crate::link::kernel::socket::{
+    KernelAddress, bind, bind_to_interface, family_of, open, set_option, set_receive_buffer,
+};
 use crate::wire::net::PROTO_PGM;
 use core::net::IpAddr;
 
 const SO_RXQ_OVFL: i32 = 40;
+const IPV6_FREEBIND: i32 = 78;
 
 /// What PGM is behind where a socket of this family reads.
 pub(super) fn front(address: IpAddr) -> Front {
@@ -53,6 +56,11 @@ pub(super) fn socket(config: &RawConfig, interface: &Interface, address: IpAddr)
     }
     let receive_buffer = set_receive_buffer(&socket, config.receive_buffer)
         .map_err(|error| refused("asking for a receive buffer", interface, error))?;
+    if address.is_ipv6() {
+        // Without an address the kernel hands the groups of all memberships of the host to an IPv6 socket, whatever their sources.
+        let ours = KernelAddress::of(address, interface.index);
+        step("binding a raw socket to our address", bind(&socket, &ours))?;
+    }
     discard(&socket);
     Ok((socket, Taken { receive_buffer, receive_buffer_wanted: config.receive_buffer }))
 }
@@ -76,6 +84,8 @@ fn options(config: &RawConfig, address: IpAddr) -> Vec<(&'static str, i32, i32, 
             ("setting multicast loopback", level, libc::IPV6_MULTICAST_LOOP, loopback),
             ("asking for destinations", level, libc::IPV6_RECVPKTINFO, 1),
             ("setting the traffic class", level, libc::IPV6_TCLASS, config.tos.into()),
+            // An address is ours before the network has confirmed that it is nobody else's.
+            ("binding early", level, IPV6_FREEBIND, 1),
         ]);
     }
     options

@@ -16,9 +16,10 @@ use std::io;
 use super::UdpCounters;
 use super::cut::{Cut, Expectation, JOINED_MAX, PIECES_MAX};
 use super::sockets::Sockets;
-use super::wanted::{Unwanted, Wanted};
-use crate::frame::{Frame, Incoming, Layout, Pool, RxBatch};
+use crate::frame::{Frame, Incoming, Pool, RxBatch};
+use crate::link::kernel::channels::{Channels, Whose};
 use crate::link::kernel::messages::{Receiving, Said};
+use crate::wire::HEADER_LEN;
 
 /// A datagram that is being handed up.
 #[derive(Debug)]
@@ -67,11 +68,13 @@ pub(super) fn slots(batch: usize) -> usize {
 }
 
 impl Intake {
-    pub(super) fn new(layout: Layout, batch: usize, gro: bool, interface: u32) -> Self {
+    /// Takes its frames at once: they are there whoever takes how many others.
+    pub(super) fn new(pool: &mut Pool, batch: usize, gro: bool, interface: u32) -> Self {
+        let layout = pool.layout();
         let spills = if gro { batch } else { 0 };
         Self {
             receiving: Receiving::new(batch, if gro { PIECES_MAX + 1 } else { 1 }, true),
-            slots: (0..slots(batch)).map(|_| None).collect(),
+            slots: (0..slots(batch)).map(|_| pool.take_for_fill()).collect(),
             // Zeroed by the kernel when first touched, which is never where datagrams come as expected.
             spill: vec![0; spills * JOINED_MAX].into(),
             start: layout.start,
@@ -103,11 +106,11 @@ impl Intake {
         &mut self,
         sockets: &Sockets,
         pool: &mut Pool,
-        wanted: &Wanted,
+        channels: &mut Channels,
         counters: &mut UdpCounters,
         into: &mut RxBatch,
     ) -> io::Result<()> {
-        self.hand_up(pool, wanted, counters, into);
+        self.hand_up(pool, channels, counters, into);
         let heard = sockets.heard();
         for n in 0..heard {
             if self.has_waiting() || into.room() == 0 {
@@ -122,7 +125,7 @@ impl Intake {
             // SAFETY: the room on offer is that of frames in our slots and of our spill: it stays where it is, and nobody else has it.
             let came = unsafe { self.receiving.receive(sockets.hearing(number), messages) };
             (self.socket, self.done, self.came) = (number, 0, tolerate(came, counters)?);
-            self.hand_up(pool, wanted, counters, into);
+            self.hand_up(pool, channels, counters, into);
         }
         self.turn = (self.turn + 1) % heard;
         Ok(())
@@ -204,14 +207,14 @@ impl Intake {
 
     /// Hands packets up until there is no more room, frame or datagram.
     #[inline]
-    fn hand_up(&mut self, pool: &mut Pool, wanted: &Wanted, counters: &mut UdpCounters, into: &mut RxBatch) {
+    fn hand_up(&mut self, pool: &mut Pool, channels: &mut Channels, counters: &mut UdpCounters, into: &mut RxBatch) {
         while self.done < self.came {
             let mut open = match self.open.take() {
                 Some(open) => Some(open),
                 None => self.look_at(self.done, pool, counters),
             };
             if let Some(datagram) = &mut open {
-                self.hand_up_packets(datagram, pool, wanted, counters, into);
+                self.hand_up_packets(datagram, pool, channels, counters, into);
                 if datagram.at < datagram.octets {
                     self.open = open;
                     return;
@@ -250,7 +253,7 @@ impl Intake {
         let is_cut = message.is_cut;
         self.expectations[self.socket].saw(octets, segment);
         if is_cut || segment > self.room {
-            counters.truncated += octets.div_ceil(segment) as u64;
+            counters.cut += octets.div_ceil(segment) as u64;
             return None;
         }
         counters.joined += u64::from(octets > segment);
@@ -275,7 +278,7 @@ impl Intake {
         &mut self,
         datagram: &mut Open,
         pool: &mut Pool,
-        wanted: &Wanted,
+        channels: &mut Channels,
         counters: &mut UdpCounters,
         into: &mut RxBatch,
     ) {
@@ -288,8 +291,7 @@ impl Intake {
                 let slot = &mut self.slots[first + datagram.packet];
                 let Some(mut frame) = slot.take() else { unreachable!("a slot on offer was empty") };
                 frame.set_range(self.start, len as u16);
-                let verdict = wanted.judge(from, to, pool.bytes(&frame));
-                if judged(verdict, counters) {
+                if is_ours(channels, from, to, pool.bytes(&frame), counters) {
                     self.holes = true;
                     Some(frame)
                 } else {
@@ -299,7 +301,7 @@ impl Intake {
                 }
             } else {
                 let packet = &self.spill[self.done * JOINED_MAX + datagram.at..][..len];
-                if judged(wanted.judge(from, to, packet), counters) {
+                if is_ours(channels, from, to, packet, counters) {
                     let Some(mut frame) = pool.take_for_fill() else {
                         counters.starved += 1;
                         return;
@@ -331,11 +333,15 @@ impl Intake {
 }
 
 #[inline]
-fn judged(verdict: Result<(), Unwanted>, counters: &mut UdpCounters) -> bool {
-    match verdict {
-        Ok(()) => return true,
-        Err(Unwanted::NotPgm) => counters.rejected += 1,
-        Err(Unwanted::Unclaimed) => counters.unclaimed += 1,
+fn is_ours(channels: &mut Channels, from: IpAddr, to: IpAddr, packet: &[u8], counters: &mut UdpCounters) -> bool {
+    if packet.len() < HEADER_LEN {
+        counters.rejected += 1;
+        return false;
+    }
+    match channels.whose(from, to, packet) {
+        Whose::Ours => return true,
+        Whose::Unclaimed => counters.unclaimed += 1,
+        Whose::OtherSource => counters.other_source += 1,
     }
     false
 }

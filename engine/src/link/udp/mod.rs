@@ -5,7 +5,7 @@
 //!      ├────── outlet      batch ─> messages of many packets (GSO) ─> one call
 //!      ├────── intake      one call ─> datagrams of many packets (GRO) ─> a frame each
 //!      │          └─ cut   how room is cut for them
-//!      └────── wanted      which packets are for us
+//!      └────── kernel::channels   which packets are for us: no filter in the kernel, because those of several sessions may come as one
 //! ```
 //!
 //! Opened by an endpoint, which gets the link and a pool of frames of the size that suits it. Guards: no call a packet where packets come
@@ -23,18 +23,19 @@ mod outlet;
 mod sockets;
 #[cfg(test)]
 mod tests;
-mod wanted;
 
 use core::fmt;
 use core::net::IpAddr;
+use core::time::Duration;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 pub use config::{Refusal, UdpConfig, UdpError, UdpTaken};
 
-use super::kernel::claims::{Claim, Kind};
+use super::kernel::channels::Channels;
+use super::kernel::claims::{self, Kind};
 use super::kernel::interface::Interface;
-use super::kernel::membership;
+use super::kernel::wait::until_readable;
 use super::{Channel, Link, LinkError};
 use crate::frame::{PathFacts, Pool, RxBatch, TxBatch};
 use crate::time::Time;
@@ -43,7 +44,6 @@ use crate::wire::net::UDP_HEADER_LEN;
 use intake::Intake;
 use outlet::Outlet;
 use sockets::Sockets;
-use wanted::{Joined, Wanted};
 
 /// What a `udp` link counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,8 +55,12 @@ pub struct UdpCounters {
     pub received: u64,
     /// Packets not sent because they exceed the MTU.
     pub too_long: u64,
-    /// Packets that the network refused: the interface is down, there is no route, a firewall forbids it.
-    pub unsent: u64,
+    /// Packets not sent because nothing leads to their destination: the interface is down or gone, or there is no such host.
+    pub unreachable: u64,
+    /// Packets not sent because the kernel does not let them out: a firewall.
+    pub forbidden: u64,
+    /// Times that the kernel had no room; what it did not take stayed in the batch.
+    pub full: u64,
     /// Calls to the kernel to send.
     pub transmit_calls: u64,
     /// Calls to the kernel to receive.
@@ -72,11 +76,13 @@ pub struct UdpCounters {
     /// Datagrams that our sockets' queues had no room for, as far as the kernel has told.
     pub kernel_drops: u64,
     /// Packets longer than a frame.
-    pub truncated: u64,
+    pub cut: u64,
     /// Datagrams that are no packet: shorter than a PGM header, from nowhere, or by another interface.
     pub rejected: u64,
-    /// Packets that nobody here asked for, by group, port, address or source.
+    /// Packets for channels and ports that nobody here asked for.
     pub unclaimed: u64,
+    /// Packets from sources that their channel was not joined with.
+    pub other_source: u64,
     /// Times that there was no frame to receive into.
     pub starved: u64,
 }
@@ -84,15 +90,12 @@ pub struct UdpCounters {
 /// A `udp` link on one interface.
 pub struct UdpLink {
     interface: Interface,
-    address: IpAddr,
     path: PathFacts,
     /// None once it is shut down.
     sockets: Option<Sockets>,
-    wanted: Wanted,
+    channels: Channels,
     intake: Intake,
     outlet: Outlet,
-    /// Names the encapsulation among claims.
-    form: String,
     taken: UdpTaken,
     counters: UdpCounters,
 }
@@ -108,23 +111,26 @@ impl UdpLink {
             return Err(UdpError::Mtu { interface: interface.name, mtu, headers });
         }
         config.check(mtu, headers, intake::slots(config.batch) as u32)?;
-        let layout = config.layout(mtu);
-        let mut pool = Pool::anonymous(layout)?;
+        let mut pool = Pool::anonymous(config.layout(mtu))?;
         pool.set_fill_reserve(intake::slots(config.batch) as u32);
         let (sockets, taken) = Sockets::open(config, &interface, address)?;
         let ports = (config.unicast_port, config.multicast_port);
         let link = Self {
             path: PathFacts { nla: address, mtu: mtu as u16, front: 0, alert: 0, ip_header: headers as u16 },
             sockets: Some(sockets),
-            wanted: Wanted::new(address),
-            intake: Intake::new(layout, config.batch, taken.gro, interface.index),
-            outlet: Outlet::new(config.batch, taken.gso, ports, interface.index, (headers as usize, mtu as usize)),
             // conformance 17: the ports are whatever both ends agree on.
-            form: format!("udp-{}-{}", config.unicast_port, config.multicast_port),
+            channels: Channels::new(
+                Kind::Udp,
+                &claims::form(config.encapsulation(), &[]),
+                (&interface.name, interface.index),
+                address,
+                None,
+            ),
+            intake: Intake::new(&mut pool, config.batch, taken.gro, interface.index),
+            outlet: Outlet::new(config.batch, taken.gso, ports, interface.index, (headers as usize, mtu as usize)),
             taken,
             counters: UdpCounters::default(),
             interface,
-            address,
         };
         Ok((link, pool))
     }
@@ -145,27 +151,7 @@ impl UdpLink {
         sockets.flat_map(|sockets| (0..sockets.heard()).map(|number| sockets.hearing(number).as_fd()))
     }
 
-    /// Brings the kernel's membership of a group in line with what the channels want, which was `before`.
-    fn follow(&self, group: IpAddr, before: Option<&Vec<IpAddr>>) -> Result<(), LinkError> {
-        let Some(sockets) = &self.sockets else { return Ok(()) };
-        let after = self.wanted.sources_of(group);
-        if before == after.as_ref() {
-            return Ok(());
-        }
-        if before.is_some() {
-            // What is left was joined; if the interface has gone meanwhile, so has the membership.
-            let _ = membership::leave(&sockets.groups, self.interface.index, group);
-        }
-        let Some(sources) = after else { return Ok(()) };
-        membership::join(&sockets.groups, self.interface.index, group, &sources).map_err(|error| {
-            let hint = match error.raw_os_error() {
-                Some(libc::ENOBUFS) => " (a socket's limit: raise net.ipv4.igmp_max_memberships or igmp_max_msf)",
-                _ => "",
-            };
-            LinkError::System { attempt: format!("joining {group} on {}{hint}", self.interface.name), error }
-        })
-    }
-
+    #[cold]
     fn failed(&self, what: &str, error: io::Error) -> LinkError {
         LinkError::System { attempt: format!("{what} on {}", self.interface.name), error }
     }
@@ -177,58 +163,30 @@ impl Link for UdpLink {
     }
 
     fn join(&mut self, channel: Channel, sources: &[IpAddr]) -> Result<(), LinkError> {
-        if !channel.group.is_multicast() || channel.group.is_ipv4() != self.address.is_ipv4() {
-            let error = io::Error::other(format!("not a multicast address of the family of {}", self.address));
-            return Err(self.failed(&format!("joining {}", channel.group), error));
-        }
-        let before = self.wanted.sources_of(channel.group);
-        let at = self.wanted.joined.iter().position(|one| one.channel == channel);
-        let replaced = match at {
-            Some(at) => Some(core::mem::replace(&mut self.wanted.joined[at].sources, sources.to_vec())),
-            None => {
-                let place = (self.interface.name.as_str(), self.interface.index);
-                let claim = Claim::hold(Kind::Udp, place, &self.form, channel)?;
-                self.wanted.joined.push(Joined { channel, sources: sources.to_vec(), _claim: Some(claim) });
-                None
-            }
-        };
-        let joined = self.follow(channel.group, before.as_ref());
-        if joined.is_err() {
-            // As it was before, as far as the kernel still allows it.
-            let failed = self.wanted.sources_of(channel.group);
-            match (at, replaced) {
-                (Some(at), Some(sources)) => self.wanted.joined[at].sources = sources,
-                _ => drop(self.wanted.joined.pop()),
-            }
-            let _ = self.follow(channel.group, failed.as_ref());
-        }
-        joined
+        let Some(sockets) = &self.sockets else { return Ok(()) };
+        self.channels.join(&sockets.groups, channel, sources)
     }
 
     fn leave(&mut self, channel: Channel) -> Result<(), LinkError> {
-        let Some(at) = self.wanted.joined.iter().position(|one| one.channel == channel) else { return Ok(()) };
-        let before = self.wanted.sources_of(channel.group);
-        self.wanted.joined.remove(at);
-        self.follow(channel.group, before.as_ref())
+        let Some(sockets) = &self.sockets else { return Ok(()) };
+        self.channels.leave(&sockets.groups, channel)
     }
 
     fn listen(&mut self, port: u16) -> Result<(), LinkError> {
-        if !self.wanted.ports.contains(&port) {
-            self.wanted.ports.push(port);
-        }
-        Ok(())
+        let Some(sockets) = &self.sockets else { return Ok(()) };
+        self.channels.listen(&sockets.host, port)
     }
 
     fn unlisten(&mut self, port: u16) -> Result<(), LinkError> {
-        self.wanted.ports.retain(|&one| one != port);
-        Ok(())
+        let Some(sockets) = &self.sockets else { return Ok(()) };
+        self.channels.unlisten(&sockets.host, port)
     }
 
     #[inline(never)]
     fn receive(&mut self, _now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
         let Some(sockets) = &self.sockets else { return Ok(0) };
         let before = into.len();
-        match self.intake.receive(sockets, pool, &self.wanted, &mut self.counters, into) {
+        match self.intake.receive(sockets, pool, &mut self.channels, &mut self.counters, into) {
             Ok(()) => Ok(into.len() - before),
             Err(error) => Err(self.failed("receiving", error)),
         }
@@ -256,10 +214,18 @@ impl Link for UdpLink {
         self.intake.has_waiting().then_some(Time::ZERO)
     }
 
+    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
+        if self.intake.has_waiting() {
+            return Ok(());
+        }
+        let descriptors = self.descriptors().map(|socket| socket.as_raw_fd());
+        until_readable(descriptors, at_most).map_err(|error| self.failed("waiting for packets", error))
+    }
+
     fn shut_down(&mut self, pool: &mut Pool) {
-        self.sockets = None;
-        self.wanted.joined.clear();
-        self.wanted.ports.clear();
+        if let Some(sockets) = self.sockets.take() {
+            self.channels.leave_all(&sockets.groups);
+        }
         self.intake.shut_down(pool);
     }
 }

@@ -141,7 +141,10 @@ impl Outlet {
     ) -> io::Result<bool> {
         match error.raw_os_error() {
             // No room in a queue: later.
-            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => return Ok(false),
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => {
+                counters.full += 1;
+                return Ok(false);
+            }
             Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT) => return Err(error),
             // A device that fills in no checksums, a route through IPsec: one by one it may go.
             Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP) if self.packets[0] > 1 && matches!(self.gso, Gso::On) => {
@@ -155,10 +158,13 @@ impl Outlet {
             }
             // An interface that is down or has lost its address, no route, a firewall: nothing will go there now. One call is enough to
             // know it of all that follow on the same way.
-            _ => {
+            code => {
                 let alike = from.as_slice().iter().take_while(|out| from.front().is_some_and(|to| out.to == to.to));
                 let packets = alike.count();
-                counters.unsent += packets as u64;
+                match code {
+                    Some(libc::EPERM | libc::EACCES) => counters.forbidden += packets as u64,
+                    _ => counters.unreachable += packets as u64,
+                }
                 take(packets, pool, from);
             }
         }
@@ -290,7 +296,9 @@ mod tests {
         ] {
             let packets = packets(&mut pool, &sizes);
             assert_eq!(alike(&packets, 65_507), count, "{sizes:?}");
-            packets.into_iter().for_each(|out| pool.put(out.frame));
+            for out in packets {
+                pool.put(out.frame);
+            }
         }
     }
 }

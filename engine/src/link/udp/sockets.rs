@@ -17,11 +17,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::config::{Refusal, UdpConfig, UdpError, UdpTaken};
+use crate::link::kernel::channels::hear_all_groups;
 use crate::link::kernel::interface::Interface;
 use crate::link::kernel::messages::{UDP_GRO, UDP_SEGMENT};
 use crate::link::kernel::socket::{KernelAddress, bind, bind_to_interface, family_of, open, option, set_option};
 
-const IPV6_MULTICAST_ALL: i32 = 29;
 const SO_RXQ_OVFL: i32 = 40;
 /// `ip_mtu_discover` that sets DF and believes no ICMP: what is too long for the interface is refused, whatever a router is said to say.
 const PMTUDISC_PROBE: i32 = 3;
@@ -108,12 +108,11 @@ impl Opening<'_> {
             set_option(&socket, libc::SOL_SOCKET, SO_RXQ_OVFL, &1_i32)?;
             if self.address.is_ipv4() {
                 set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, &1_i32)?;
-                set_option(&socket, libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, &0_i32)?;
             } else {
                 set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &1_i32)?;
                 set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, &1_i32)?;
-                set_option(&socket, libc::IPPROTO_IPV6, IPV6_MULTICAST_ALL, &0_i32)?;
             }
+            hear_all_groups(&socket, self.address, false)?;
             bind(&socket, &KernelAddress::new(address, self.interface.index))?;
             Ok(socket)
         };

@@ -3,7 +3,8 @@
 //! Filled in by whoever opens a link. Guards: a link is never opened on values that cannot work; the refusal names the field, the value
 //! and what is possible.
 
-use std::net::IpAddr;
+use core::fmt;
+use core::net::IpAddr;
 
 use pgmx_ebpf::{Attach, SteeringConfig, UpstreamBudget};
 
@@ -223,8 +224,8 @@ fn mtu_max(frame_size: u32) -> u32 {
     frame_size - u32::from(Layout::XDP_HEADROOM) - u32::from(ETHERNET) - TAGS
 }
 
-fn wrong<T>(field: &'static str, value: impl ToString, allowed: impl Into<String>) -> Result<T, XdpError> {
-    Err(XdpError::Config { field, value: value.to_string(), allowed: allowed.into() })
+fn wrong<T>(field: &'static str, value: impl fmt::Display, allowed: impl Into<String>) -> Result<T, XdpError> {
+    Err(XdpError::Config { field, value: format!("{value}"), allowed: allowed.into() })
 }
 
 #[cfg(test)]

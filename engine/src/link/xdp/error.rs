@@ -60,8 +60,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(attempt: impl Into<String>, reason: impl ToString, remedy: impl Into<String>) -> Self {
-        Self { attempt: attempt.into(), reason: reason.to_string(), remedy: remedy.into() }
+    pub(super) fn new(attempt: impl Into<String>, reason: impl fmt::Display, remedy: impl Into<String>) -> Self {
+        Self { attempt: attempt.into(), reason: format!("{reason}"), remedy: remedy.into() }
     }
 }
 

@@ -28,6 +28,7 @@ mod queue;
 
 use core::fmt;
 use core::net::IpAddr;
+use core::time::Duration;
 use std::io;
 
 use pgmx_ebpf::Steering;
@@ -37,6 +38,7 @@ pub use error::{Refusal, Taken, XdpError};
 pub use pgmx_ebpf::{Attach, Attachment, Owner, SteeringError, UpstreamBudget, Verdict};
 
 use super::kernel::claims::{Claim, Kind};
+use super::kernel::wait::until_readable;
 use super::{Channel, Link, LinkError};
 use crate::frame::{Frame, Incoming, Outgoing, PathFacts, Pool, RxBatch, To, TxBatch};
 use crate::time::Time;
@@ -50,6 +52,9 @@ use queue::Queue;
 
 /// After so much silence the interface is looked for: one that was removed is silent, too.
 const SILENCE_NS: u64 = 1_000_000_000;
+
+/// A completion makes no socket readable: as long as packets are in flight, a sleep ends after this time.
+const COMPLETION_PAUSE: Duration = Duration::from_micros(100);
 
 /// What an `xdp` link counted.
 #[derive(Clone, Debug, Default)]
@@ -351,6 +356,13 @@ impl Link for XdpLink {
         Ok(took)
     }
 
+    /// Asleep, packets that wait for room in the kernel leave as well: the sleep drives them in copy mode, a round each.
+    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
+        let at_most = if self.in_flight() > 0 { at_most.min(COMPLETION_PAUSE) } else { at_most };
+        until_readable(self.queues.iter().map(Queue::descriptor), at_most)
+            .map_err(|error| LinkError::System { attempt: format!("waiting for packets on {}", self.interface), error })
+    }
+
     fn shut_down(&mut self, pool: &mut Pool) {
         if self.queues.is_empty() {
             return;
@@ -362,7 +374,7 @@ impl Link for XdpLink {
             if self.queues[0].in_flight() == 0 || self.wake_transmit().is_err() {
                 break;
             }
-            std::thread::sleep(core::time::Duration::from_micros(100));
+            std::thread::sleep(Duration::from_micros(100));
         }
         // Once the sockets are closed the kernel writes to none of our frames: what the rings held is ours again.
         self.queues.clear();

@@ -327,7 +327,7 @@ mod tests {
         };
         assert_eq!(path([10, 0, 0, 1], |_| {}), (34, 4, 20, 1476));
         assert_eq!(path([10, 0, 0, 1], |config| config.encapsulation = Encapsulation::UDP), (42, 0, 28, 1472));
-        assert_eq!(path([10, 0, 0, 1], |config| config.vlans = crate::wire::net::Vlans::two(1, 2)), (42, 4, 20, 1476));
+        assert_eq!(path([10, 0, 0, 1], |config| config.vlans = crate::wire::net::Vlans::two(1, 2)), (42, 4, 20, 1472));
         let config = XdpConfig::new("eth0");
         let six = super::path(&config, "fe80::1".parse().expect("an address"), 1500);
         assert_eq!((six.front, six.alert, six.ip_header, six.tpdu_max()), (54, 0, 40, 1460));

@@ -1,4 +1,4 @@
-//! The engine's lower floors: window, frames, wire, and the `xdp` link, driven inline as an endpoint would.
+//! The engine's lower floors: window, frames, wire, and a link, driven inline as an endpoint would.
 //!
 //! Every payload is written in place by a publisher, summed, dressed and lent; every packet received is parsed, its checksum checked,
 //! its SQN held against the one expected, and its payload read.
@@ -6,13 +6,16 @@
 use std::time::Instant;
 
 use pgmx::frame::{ClaimError, Outgoing, Pool, Reader, RxBatch, SlotLayout, To, TxBatch, Writer, window};
+use pgmx::link::raw::{RawConfig, RawLink};
+use pgmx::link::udp::{UdpConfig, UdpLink};
 use pgmx::link::xdp::{DataPath, XdpConfig, XdpLink};
 use pgmx::link::{Channel, Link};
 use pgmx::time::Time;
 use pgmx::wire::build::{Content, DATA_HEADER_LEN, DataTemplate, DataType, Session};
+use pgmx::wire::net::{UDP_MULTICAST_PORT, UDP_UNICAST_PORT};
 use pgmx::wire::{Gsi, Kind, Limits, Sqn, Tsi, checksum, parse};
 
-use super::{DATA_PORT, GROUP, Outcome, PATIENCE, Run, SOURCE_PORT, Watch, Workload, read};
+use super::{Contestant, DATA_PORT, GROUP, Outcome, PATIENCE, Run, SOURCE_PORT, Watch, Workload, read};
 use crate::netns::Port;
 
 /// Packets received at a time.
@@ -23,9 +26,10 @@ const BATCH: usize = 64;
 const TURN: usize = 8;
 
 /// A link and its pool.
-pub struct Engine<L> {
+struct Engine<L> {
     link: L,
     pool: Pool,
+    form: String,
 }
 
 fn words<T: core::fmt::Display>(what: &'static str) -> impl FnOnce(T) -> String {
@@ -60,23 +64,53 @@ fn dress(pool: &mut Pool, reader: &mut Reader, template: &DataTemplate, position
     Ok(Outgoing { frame, to: To::Group(GROUP.into()), router_alert: false })
 }
 
-impl<L: Link> Engine<L> {
-    /// Takes a link that was just opened.
-    pub fn over(mut link: L, pool: Pool, receives: bool) -> Result<Self, String> {
+impl<L: Link + 'static> Engine<L> {
+    /// Takes a link that was just opened, and says what it took.
+    fn over(mut link: L, pool: Pool, receives: bool, form: String) -> Result<Box<dyn Contestant>, String> {
         if receives {
             link.join(Channel { group: GROUP.into(), data_port: DATA_PORT }, &[]).map_err(words("joining"))?;
         }
-        Ok(Self { link, pool })
+        Ok(Box::new(Self { link, pool, form }))
     }
+}
 
-    /// The link.
-    pub fn link(&self) -> &L {
-        &self.link
-    }
+/// An `xdp` link on the port, with what bare rings are given.
+pub fn xdp(port: &Port, workload: &Workload, receives: bool) -> Result<Box<dyn Contestant>, String> {
+    let mut config = XdpConfig::new(&port.interface);
+    config.data_path = DataPath::Copy;
+    config.ring = workload.ring;
+    config.tx_budget = workload.budget;
+    config.frames = workload.ring * 2 + if receives { 0 } else { workload.frames };
+    let (link, pool) = XdpLink::open(&config).map_err(words("opening the xdp link"))?;
+    let form = link.taken().to_string();
+    Engine::over(link, pool, receives, form)
+}
 
-    /// Publishes and sends for the time of the workload, then waits (boundedly) until all have left.
-    pub fn send(&mut self, workload: &Workload, run: &Run) -> Result<(), String> {
-        let Self { link, pool } = self;
+/// A `raw` link on the port.
+pub fn raw(port: &Port, workload: &Workload, receives: bool) -> Result<Box<dyn Contestant>, String> {
+    let mut config = RawConfig::new(&port.interface);
+    config.loopback = false;
+    config.batch = workload.budget as usize;
+    config.frames = workload.frames + 8 * workload.budget + 1;
+    let (link, pool) = RawLink::open(&config).map_err(words("opening the raw link"))?;
+    let form = link.taken().to_string();
+    Engine::over(link, pool, receives, form)
+}
+
+/// A `udp` link on the port, with segmentation by the kernel (GSO and GRO) or without.
+pub fn udp(port: &Port, workload: &Workload, receives: bool, segments: bool) -> Result<Box<dyn Contestant>, String> {
+    let mut config = UdpConfig::new(&port.interface, UDP_UNICAST_PORT, UDP_MULTICAST_PORT);
+    config.loopback = false;
+    (config.gso, config.gro) = (segments, segments);
+    config.frames = 16_384 + workload.frames;
+    let (link, pool) = UdpLink::open(&config).map_err(words("opening the udp link"))?;
+    let form = link.taken().to_string();
+    Engine::over(link, pool, receives, form)
+}
+
+impl<L: Link> Contestant for Engine<L> {
+    fn send(&mut self, workload: &Workload, run: &Run) -> Result<(), String> {
+        let Self { link, pool, .. } = self;
         let path = link.path();
         let front = pool.layout().start + path.front + DATA_HEADER_LEN as u16;
         let layout = SlotLayout {
@@ -88,7 +122,7 @@ impl<L: Link> Engine<L> {
         let slots = pool.take_run(workload.frames).ok_or("the pool is too small for the window")?;
         let (mut writer, mut reader) = window(pool, slots, layout);
         let template = DataTemplate::new(&Session {
-            tsi: Tsi { gsi: Gsi::from_host_name("metal"), port: SOURCE_PORT },
+            tsi: Tsi { gsi: Gsi::from_host_name("links"), port: SOURCE_PORT },
             data_port: DATA_PORT,
         });
         let mut out = TxBatch::new(workload.budget as usize);
@@ -137,9 +171,8 @@ impl<L: Link> Engine<L> {
         Ok(())
     }
 
-    /// Receives until the run is over. Fails on what is out of order or not what was sent.
-    pub fn receive(&mut self, workload: &Workload, run: &Run) -> Result<Outcome, String> {
-        let Self { link, pool } = self;
+    fn receive(&mut self, workload: &Workload, run: &Run) -> Result<Outcome, String> {
+        let Self { link, pool, .. } = self;
         let mut batch = RxBatch::new(BATCH);
         let (limits, mut next, mut sum) = (Limits::default(), Sqn::new(0), 0_u64);
         let outcome = run.collect(workload, || {
@@ -161,35 +194,16 @@ impl<L: Link> Engine<L> {
         outcome
     }
 
-    /// Closes the link and accounts for every frame.
-    pub fn close(mut self) -> Result<(), String> {
+    fn form(&self) -> String {
+        self.form.clone()
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(), String> {
         self.link.shut_down(&mut self.pool);
         let census = self.pool.census();
         if census.out + census.lent != 0 || !census.adds_up() {
             return Err(format!("frames are missing: {census:?}"));
         }
         Ok(())
-    }
-}
-
-impl Engine<XdpLink> {
-    /// Opens an `xdp` link on the port, with what bare rings are given.
-    pub fn xdp(port: &Port, workload: &Workload, receives: bool) -> Result<Self, String> {
-        let mut config = XdpConfig::new(&port.interface);
-        config.data_path = DataPath::Copy;
-        config.ring = workload.ring;
-        config.tx_budget = workload.budget;
-        config.frames = workload.ring * 2 + if receives { 0 } else { workload.frames };
-        let (link, pool) = XdpLink::open(&config).map_err(words("opening the link"))?;
-        Self::over(link, pool, receives)
-    }
-
-    /// As [`Engine::close`]; the kernel must have refused no descriptor of ours.
-    pub fn close_rings(self) -> Result<(), String> {
-        let statistics = self.link.ring_statistics().map_err(words("statistics"))?;
-        if statistics.invalid != 0 {
-            return Err(format!("the kernel refused descriptors: {statistics:?}"));
-        }
-        self.close()
     }
 }

@@ -3,6 +3,7 @@
 //! The sender writes its frames once and posts them round and round; the receiver reads each payload and posts the frame again.
 //! Neither keeps books. What is safe here rests on the order of the rings: a frame is posted again only after everything before it.
 
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use xsk_rs::socket::{RxQueue, Socket, TxQueue};
 use xsk_rs::umem::frame::FrameDesc;
 use xsk_rs::umem::{CompQueue, FillQueue, Umem};
 
-use super::{DATA_PORT, GROUP, HEADERS, Outcome, PATIENCE, Run, SOURCE_PORT, Watch, Workload, read};
+use super::{Contestant, DATA_PORT, GROUP, HEADERS, Outcome, PATIENCE, Run, SOURCE_PORT, Watch, Workload, read};
 use crate::netns::Port;
 
 const BATCH: usize = 64;
@@ -29,6 +30,7 @@ pub struct Bare {
     completion: CompQueue,
     umem: Umem,
     frames: Vec<FrameDesc>,
+    address: Ipv4Addr,
 }
 
 fn words<T: core::fmt::Display>(what: &'static str) -> impl FnOnce(T) -> String {
@@ -70,12 +72,13 @@ impl Bare {
             steering.claim_group(GROUP.into(), DATA_PORT).map_err(words("claiming"))?;
             steering.open_queue(0, rx.fd().as_raw_fd()).map_err(words("opening the queue"))?;
         }
-        Ok(Self { _steering: steering, tx, rx, fill, completion, umem, frames })
+        Ok(Self { _steering: steering, tx, rx, fill, completion, umem, frames, address: port.address })
     }
+}
 
-    /// Posts frames for the time of the workload, then waits (boundedly) until all have left.
-    pub fn send(&mut self, port: &Port, workload: &Workload, run: &Run) -> Result<(), String> {
-        let packet = packet(port, workload.payload);
+impl Contestant for Bare {
+    fn send(&mut self, workload: &Workload, run: &Run) -> Result<(), String> {
+        let packet = packet(self.address, workload.payload);
         for frame in &mut self.frames {
             // SAFETY: a frame of this memory; no ring holds one: the last run ended when all had come back.
             let mut data = unsafe { self.umem.data_mut(frame) };
@@ -119,8 +122,7 @@ impl Bare {
         Ok(())
     }
 
-    /// Receives until the run is over.
-    pub fn receive(&mut self, workload: &Workload, run: &Run) -> Result<Outcome, String> {
+    fn receive(&mut self, workload: &Workload, run: &Run) -> Result<Outcome, String> {
         let mut came = [FrameDesc::default(); BATCH];
         let mut sum = 0_u64;
         let Self { rx, fill, umem, .. } = self;
@@ -142,6 +144,14 @@ impl Bare {
         core::hint::black_box(sum);
         outcome
     }
+
+    fn form(&self) -> String {
+        "bare AF_XDP rings, native, copy".into()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 fn interface_index(name: &str) -> Result<u32, String> {
@@ -161,7 +171,7 @@ fn set_budget(socket: i32, budget: u32) {
 }
 
 /// The frame that the engine would send.
-fn packet(port: &Port, payload: usize) -> Vec<u8> {
+fn packet(source: Ipv4Addr, payload: usize) -> Vec<u8> {
     use pgmx::wire::build::{Content, DataTemplate, DataType, Session};
     use pgmx::wire::net::{Envelope, EnvelopeConfig, LinkLayer, Transport, Vlans, multicast_mac};
     use pgmx::wire::{Gsi, Sqn, Tsi, checksum};
@@ -170,7 +180,7 @@ fn packet(port: &Port, payload: usize) -> Vec<u8> {
     let sum = checksum::sum(&frame[HEADERS..]);
     let envelope = Envelope::new(&EnvelopeConfig {
         link: Some(LinkLayer { source: [2; 6], destination: multicast_mac(GROUP.into()), vlans: Vlans::NONE }),
-        source: port.address.into(),
+        source: source.into(),
         destination: GROUP.into(),
         ttl: 16,
         tos: 0,

@@ -1,8 +1,8 @@
-//! The metal: what the frames, the window and the `xdp` link cost on top of bare `AF_XDP` rings.
+//! The links side by side: what frames, window and a link cost on top of bare `AF_XDP` rings, and what each link moves.
 //!
 //! [`bare`] posts the same descriptors again and again and reads what arrives: as fast as this kernel and this machine go. [`engine`]
-//! claims, writes, commits, lends, checks sums and order. Both move the same octets with the same budget, frame size and number of
-//! frames, each over a cable of its own between the same two hosts, in turns.
+//! claims, writes, commits, lends, checks sums and order, over whichever link. All move the same PGM packets, each over a cable of its
+//! own between the same two hosts, in turns.
 
 pub mod bare;
 pub mod engine;
@@ -23,7 +23,7 @@ pub const HEADERS: usize = 14 + 20 + 24;
 /// How long a side waits for what should come at once, on a machine that may be busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What both contestants are given.
+/// What all contestants are given.
 #[derive(Clone, Copy, Debug)]
 pub struct Workload {
     /// Octets of payload.
@@ -36,6 +36,21 @@ pub struct Workload {
     pub ring: u32,
     /// How long a sender sends.
     pub time: Duration,
+}
+
+/// Who is measured, on one host and one cable.
+pub trait Contestant {
+    /// Sends for the time of the workload, then waits (boundedly) until all have left.
+    fn send(&mut self, workload: &Workload, run: &Run) -> Result<(), String>;
+
+    /// Receives until the run is over. Fails on what was not sent.
+    fn receive(&mut self, workload: &Workload, run: &Run) -> Result<Outcome, String>;
+
+    /// What it took of what the interface offers.
+    fn form(&self) -> String;
+
+    /// Ends, and accounts for every frame.
+    fn close(self: Box<Self>) -> Result<(), String>;
 }
 
 /// What one side says the other while both run.
@@ -94,7 +109,7 @@ impl Run {
             let came = receive()?;
             if came > 0 {
                 received += came;
-                // A clock is read once a batch, and only while packets come: it is in both contestants.
+                // A clock is read once a batch, and only while packets come: it is in all contestants.
                 last = Instant::now();
                 first.get_or_insert(last);
                 idle = 0;

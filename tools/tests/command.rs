@@ -1,0 +1,192 @@
+//! The `pgmx` command as people call it: what it prints, and with which status it ends.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const PGMX: &str = env!("CARGO_BIN_EXE_pgmx");
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(PGMX).args(arguments).output().expect("the command runs")
+}
+
+fn status(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8(octets.to_vec()).expect("UTF-8")
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// A file of this test, gone with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("pgmx-command-{}-{name}", std::process::id())))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("plain characters")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn help_is_help_and_nonsense_is_status_2() {
+    for arguments in [&["--help"][..], &["help"], &["demo", "--help"], &["doctor", "-h"]] {
+        let output = run(arguments);
+        assert_eq!(status(&output), Some(0), "{arguments:?}");
+        assert!(text(&output.stdout).contains("Examples:"), "{arguments:?}");
+    }
+    for arguments in [
+        &[][..],
+        &["dance"],
+        &["demo", "--loss", "101"],
+        &["demo", "--seconds", "0"],
+        &["demo", "--rate", "0"],
+        &["demo", "--rate"],
+        &["doctor", "lo", "eth0"],
+        &["doctor", "--yaml"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(status(&output), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_demo_loses_nothing_and_writes_its_packets_down() {
+    let file = Scratch::new("demo.pcap");
+    let output = run(&["demo", "--seconds", "0.2", "--rate", "5000", "--loss", "10%", "--json", "--pcap", file.path()]);
+    assert_eq!(status(&output), Some(0), "{}", text(&output.stderr));
+    let result = json(&output);
+    assert_eq!((&result["published"], &result["lost"]), (&Value::from(1000), &Value::from(0)));
+    assert_eq!(result["receivers"].as_array().map(Vec::len), Some(3));
+    let pcap = std::fs::read(&file.0).expect("the file");
+    assert_eq!(pcap[..4], [0x4d, 0x3c, 0xb2, 0xa1]);
+    // A thousand messages of 64 octets, and more.
+    assert!(pcap.len() > 1000 * (16 + 20 + 24 + 64), "{}", pcap.len());
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_one_clear_line() {
+    let output = run(&["demo", "--seconds", "0.1", "--pcap", "/no/such/directory/x.pcap"]);
+    assert_eq!(status(&output), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.lines().count() == 1 && error.contains("/no/such/directory/x.pcap"), "{error}");
+}
+
+#[test]
+fn the_doctor_examines_loopback_and_says_which_link_it_would_get() {
+    let output = run(&["doctor", "lo", "--json"]);
+    assert_eq!(status(&output), Some(0), "{}", text(&output.stderr));
+    let report = json(&output);
+    let keys = |checks: &Value| -> Vec<String> {
+        let checks = checks.as_array().expect("a list").iter();
+        checks.map(|check| check["key"].as_str().expect("a key").to_owned()).collect()
+    };
+    assert_eq!(
+        keys(&report["host"]),
+        [
+            "kernel",
+            "build",
+            "rights",
+            "memlock",
+            "btf",
+            "bpf_jit",
+            "huge_pages",
+            "cores",
+            "clock",
+            "busy_poll",
+            "rmem_max",
+            "igmp_memberships"
+        ]
+    );
+    let lo = &report["interfaces"][0];
+    assert_eq!(lo["name"], "lo");
+    assert_eq!(
+        keys(&lo["checks"]),
+        [
+            "state",
+            "addresses",
+            "driver",
+            "queues",
+            "xdp_native",
+            "xdp_zero_copy",
+            "xdp_program",
+            "mtu",
+            "offloads",
+            "numa",
+            "interrupts",
+            "napi",
+            "rp_filter",
+            "igmp"
+        ]
+    );
+    for check in report["host"].as_array().into_iter().chain(lo["checks"].as_array()).flatten() {
+        let state = check["state"].as_str().expect("a state");
+        assert!(["ok", "unknown", "better", "blocks"].contains(&state), "{check}");
+        assert_eq!(check["remedy"].is_string(), ["better", "blocks"].contains(&state), "{check}");
+        assert_eq!(check["instead"].is_string(), state == "blocks", "{check}");
+    }
+    assert_eq!(lo["verdicts"][1]["endpoint"], "epgm");
+    assert_eq!(lo["verdicts"][1]["io"], "udp");
+    assert_eq!(lo["verdicts"][1]["refusals"][0]["attempt"], "xdp");
+}
+
+#[test]
+fn the_doctor_finds_interfaces_by_number_and_address_and_names_those_that_are_there() {
+    let by_address = run(&["doctor", "127.0.0.1"]);
+    assert!(text(&by_address.stdout).contains("\nlo\n  ok      state             up\n"));
+    let output = run(&["doctor", "no-such-card"]);
+    assert_eq!((status(&output), output.stdout.len()), (Some(1), 0));
+    let error = text(&output.stderr);
+    assert!(error.lines().count() == 1 && error.contains("no-such-card") && error.contains("lo"), "{error}");
+}
+
+#[test]
+fn the_summary_lists_what_is_up() {
+    let output = run(&["doctor"]);
+    assert_eq!(status(&output), Some(0));
+    let report = text(&output.stdout);
+    assert!(report.starts_with("this host\n") && report.contains("\nlo\n  pgm://"), "{report}");
+}
+
+/// As nobody: by becoming nobody, if we are root.
+#[test]
+fn the_doctor_needs_no_right_and_names_those_that_links_need() {
+    // Where the command lies, nobody may look.
+    let copy = Scratch::new("pgmx");
+    std::fs::copy(PGMX, &copy.0).expect("room for a copy");
+    std::fs::set_permissions(&copy.0, PermissionsExt::from_mode(0o755)).expect("our own file");
+    let mut command = Command::new(&copy.0);
+    command.args(["doctor", "lo", "--json"]).current_dir("/");
+    if std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+        command.uid(65534).gid(65534);
+    }
+    let output = command.output().expect("the command runs");
+    assert_eq!(status(&output), Some(0), "{}", text(&output.stderr));
+    let report = json(&output);
+    let rights = report["host"].as_array().into_iter().flatten().find(|check| check["key"] == "rights");
+    let rights = rights.expect("a line on rights");
+    assert_eq!(rights["state"], "blocks");
+    assert!(
+        rights["remedy"].as_str().is_some_and(|remedy| remedy.contains("setcap cap_net_raw,cap_bpf,cap_net_admin+ep"))
+    );
+    assert!(rights["instead"].as_str().is_some_and(|instead| instead.contains("epgm://")));
+    assert_eq!(report["interfaces"][0]["verdicts"][0]["io"], Value::Null);
+    assert_eq!(report["interfaces"][0]["verdicts"][1]["io"], "udp");
+}
