@@ -202,6 +202,11 @@ impl Port {
         Self { interface, address: v4(own), peer: v4(peer), address_v6: v6(own), peer_v6: v6(peer), tagged: None }
     }
 
+    /// The first cable's left end, for a process that was begun on its host and was told the interface.
+    pub fn on(interface: &str) -> Self {
+        Self::new(interface.into(), 0, 1, 2)
+    }
+
     /// End `own` of cable `number`, whose other end is `peer`.
     fn of(cable: &Cable, side: &str, number: u8, own: u8, peer: u8) -> Self {
         let mut port = Self::new(format!("{side}{number}"), number, own, peer);
