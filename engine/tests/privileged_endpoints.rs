@@ -18,8 +18,6 @@ use netns::{Cable, Pair, Port};
 use pgmx::frame::Pool;
 use pgmx::link::raw::{RawConfig, RawLink};
 use pgmx::link::udp::{UdpConfig, UdpLink};
-#[cfg(feature = "xdp")]
-use pgmx::link::xdp::{XdpConfig, XdpLink};
 use pgmx::link::{Address, Link};
 
 const PLAN: &str = "loss=2%,dup=1%,reorder=2%x3";
@@ -45,14 +43,6 @@ fn converse<L: Link>(cable: Cable, group: IpAddr, open: impl Fn(&Port) -> (L, Po
     }
 }
 
-#[cfg(feature = "xdp")]
-fn xdp(port: &Port, change: impl Fn(&mut XdpConfig)) -> (XdpLink, Pool) {
-    let mut config = XdpConfig::new(&port.interface);
-    config.frames = FRAMES;
-    change(&mut config);
-    XdpLink::open(&config).expect("an AF_XDP link on a veth cable")
-}
-
 fn raw(port: &Port, address: Address) -> (RawLink, Pool) {
     let mut config = RawConfig::new(&port.interface);
     config.address = address;
@@ -69,13 +59,6 @@ fn udp(port: &Port, address: Address) -> (UdpLink, Pool) {
     // Each side has a session on the channel, and shall not hear its own.
     config.loopback = false;
     UdpLink::open(&config).expect("a udp link on a veth cable")
-}
-
-#[test]
-#[cfg(feature = "xdp")]
-#[ignore = "needs root"]
-fn everything_is_delivered_over_native_xdp_and_ipv4() {
-    converse(Cable::default(), V4, |port| xdp(port, |_| {}));
 }
 
 #[test]
@@ -100,4 +83,57 @@ fn everything_is_delivered_over_udp_and_ipv4() {
 #[ignore = "needs root"]
 fn everything_is_delivered_over_udp_and_ipv6() {
     converse(Cable::default(), V6, |port| udp(port, Address::Ipv6));
+}
+
+#[cfg(feature = "xdp")]
+mod xdp {
+    use super::{Address, Cable, FRAMES, Pool, Port, V4, V6, converse};
+    use pgmx::link::xdp::{Attach, XdpConfig, XdpLink};
+    use pgmx::wire::net::Vlans;
+
+    fn over(change: impl Fn(&mut XdpConfig) + Sync, group: std::net::IpAddr) {
+        converse(Cable::default(), group, |port: &Port| -> (XdpLink, Pool) {
+            let mut config = XdpConfig::new(&port.interface);
+            config.address = Address::suiting(group);
+            config.frames = FRAMES;
+            change(&mut config);
+            XdpLink::open(&config).expect("an AF_XDP link on a veth cable")
+        });
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn everything_is_delivered_over_native_xdp_and_ipv4() {
+        over(|config| config.attach = Attach::Native, V4);
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn everything_is_delivered_over_native_xdp_and_ipv6() {
+        over(|config| config.attach = Attach::Native, V6);
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn everything_is_delivered_over_generic_xdp_and_ipv4() {
+        over(|config| config.attach = Attach::Generic, V4);
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn everything_is_delivered_over_generic_xdp_and_ipv6() {
+        over(|config| config.attach = Attach::Generic, V6);
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn everything_is_delivered_over_tagged_xdp_and_ipv4() {
+        over(|config| config.vlans = Vlans::one(5), V4);
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn everything_is_delivered_over_twice_tagged_xdp_and_ipv6() {
+        over(|config| config.vlans = Vlans::two(100, 7), V6);
+    }
 }

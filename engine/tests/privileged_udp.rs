@@ -88,7 +88,9 @@ impl End {
 
     fn send(&mut self, to: To, packets: &[Vec<u8>]) {
         for some in packets.chunks(64) {
-            some.iter().for_each(|packet| self.push(to, packet));
+            for packet in some {
+                self.push(to, packet);
+            }
             self.flush();
         }
     }

@@ -12,6 +12,7 @@ mod process;
 mod setup;
 mod test;
 mod toml;
+mod vm;
 
 use args::Args;
 use process::cargo;
@@ -31,6 +32,7 @@ cargo xtask COMMAND: everything this repository does for itself
   mutants [--seeds N]        break one rule of docs/mutants.toml at a time; the simulator must notice (--only NAME)
   bench links [ARGS]         what each link moves between two namespaces, beside bare AF_XDP rings (root)
   metal                      `bench links` with bare rings and `xdp` alone, 64 and 1400 octets
+  vm [--kernel K] [--part P] the privileged tests under other kernels, in virtual machines (K: 6.1, 6.12, 7.2, newest, all)
   conformance [--check]      requirement, code, test or why not yet (--unopen drops `open` where both citations exist)
   help                       this page
 
@@ -42,6 +44,7 @@ Examples
   cargo xtask sim --seeds 10000
   cargo xtask sim --seed 4711               replay the seed that a failure printed
   cargo xtask fuzz --seconds 600 --target parse
+  cargo xtask vm --kernel 6.1 --kernel 6.12  two older kernels, one after the other
 ";
 
 fn main() -> ExitCode {
@@ -97,6 +100,7 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
             bench(&root, &[&alone[..], &words].concat())
         }
         "bench" => bench(&root, &words),
+        "vm" => vm::run(&root, Args::new(words)),
         "demo" => demo(&root, words),
         "conformance" => conformance::run(&root, Args::new(words)),
         other => Err(format!("no such command `{other}`; `cargo xtask help` lists them")),

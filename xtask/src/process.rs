@@ -28,6 +28,7 @@ pub(crate) struct Cmd {
     envs: Vec<(&'static str, String)>,
     without: Vec<&'static str>,
     dir: PathBuf,
+    first_word_within: Option<Duration>,
 }
 
 /// How a bounded child ended, and what it said if that was asked for.
@@ -74,6 +75,7 @@ impl Cmd {
             envs: Vec::new(),
             without: Vec::new(),
             dir: dir.to_path_buf(),
+            first_word_within: None,
         }
     }
 
@@ -93,6 +95,12 @@ impl Cmd {
 
     pub(crate) fn env_remove(mut self, name: &'static str) -> Self {
         self.without.push(name);
+        self
+    }
+
+    /// Bounded and read: it is out of time as well when it has printed nothing by then.
+    pub(crate) fn first_word_within(mut self, limit: Duration) -> Self {
+        self.first_word_within = Some(limit);
         self
     }
 
@@ -130,8 +138,13 @@ impl Cmd {
 
     /// Runs quietly and returns what it printed, `None` if it failed or is not there.
     pub(crate) fn stdout(&self) -> Option<String> {
+        self.octets().map(|octets| String::from_utf8_lossy(&octets).into_owned())
+    }
+
+    /// As [`Cmd::stdout`], for what is no text.
+    pub(crate) fn octets(&self) -> Option<Vec<u8>> {
         let out = self.command().stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+        out.status.success().then_some(out.stdout)
     }
 
     /// Runs for at most `limit`, then takes the whole process group down.
@@ -148,7 +161,9 @@ impl Cmd {
         let reader = child.stdout.take().map(|pipe| {
             let kept = Arc::clone(&kept);
             thread::spawn(move || {
-                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                // What is no text is still shown and kept, and the reading goes on.
+                for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+                    let line = String::from_utf8_lossy(&line);
                     if output == Output::ShowAndKeep {
                         println!("{line}");
                     }
@@ -158,7 +173,10 @@ impl Cmd {
                 }
             })
         });
-        let status = wait(&mut child, limit).map_err(|e| format!("{self} cannot be waited for: {e}"))?;
+        let is_silent = || kept.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let first_word = self.first_word_within.filter(|_| output != Output::Show);
+        let over = |elapsed| elapsed >= limit || first_word.is_some_and(|within| elapsed >= within && is_silent());
+        let status = wait(&mut child, over).map_err(|e| format!("{self} cannot be waited for: {e}"))?;
         guard.dismiss();
         // Something that left the group may still hold the pipe open; it is not waited for longer than this.
         let ended = Instant::now();
@@ -187,10 +205,10 @@ fn quoted(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
-/// `None` when `limit` passed and the group had to be killed.
-fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
+/// `None` when its time was `over` and the group had to be killed.
+fn wait(child: &mut Child, over: impl Fn(Duration) -> bool) -> std::io::Result<Option<ExitStatus>> {
     let started = Instant::now();
-    while started.elapsed() < limit {
+    while !over(started.elapsed()) {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
@@ -266,6 +284,15 @@ mod tests {
         assert!(ended.status.is_none());
         assert_eq!(ended.verdict(), Err("out of time, killed".into()));
         assert!(!file.exists(), "the grandchild outlived its group");
+    }
+
+    #[test]
+    fn a_child_that_says_nothing_for_too_long_is_out_of_time_and_one_that_speaks_is_not() {
+        let limits = |script: &str| sh(script).first_word_within(Duration::from_millis(500));
+        let mute = limits("sleep 60").bounded(Duration::from_secs(20), Output::Keep).unwrap();
+        assert!(mute.status.is_none());
+        let spoke = limits("echo word; sleep 1").bounded(Duration::from_secs(20), Output::Keep).unwrap();
+        assert_eq!((spoke.status.and_then(|status| status.code()), spoke.stdout.as_str()), (Some(0), "word\n"));
     }
 
     #[test]

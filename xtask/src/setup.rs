@@ -28,7 +28,7 @@ const fn package(apt: &'static str, command: Option<&'static str>, need: Need, w
     Package { apt, command, need, why }
 }
 
-const PACKAGES: [Package; 12] = [
+const PACKAGES: [Package; 16] = [
     package("clang", Some("clang"), Need::Build, "compiles the XDP steering program, and xsk-rs' C parts"),
     package("llvm", Some("llvm-strip"), Need::Build, "strips and reads the BPF object"),
     package("libelf-dev", None, Need::Build, "libbpf (under xsk-rs) reads ELF objects"),
@@ -39,6 +39,10 @@ const PACKAGES: [Package; 12] = [
     package("gcc", Some("gcc"), Need::Build, "the linker driver of rustc, and libbpf's compiler"),
     package("iproute2", Some("ip"), Need::Test, "privileged tests make namespaces and veth pairs"),
     package("valgrind", Some("valgrind"), Need::Test, "the budget lane counts instructions with callgrind"),
+    package("qemu-system-x86", Some("qemu-system-x86_64"), Need::Test, "the vm lane runs tests under other kernels"),
+    package("busybox-static", Some("busybox"), Need::Test, "the user space of those machines"),
+    package("xz-utils", Some("xz"), Need::Test, "unpacks the modules of their kernels"),
+    package("debian-archive-keyring", None, Need::Test, "checks the signatures of their kernels"),
     package("tshark", Some("tshark"), Need::Test, "a second opinion on captured packets"),
     package("strace", Some("strace"), Need::Test, "counts the system calls that links make"),
 ];

@@ -8,13 +8,14 @@ use crate::conformance;
 use crate::lanes::{Outcome, Run};
 use crate::process::{Cmd, Output, cargo};
 use crate::setup;
+use crate::vm;
 use std::path::Path;
 use std::time::Duration;
 
-const LANES: [&str; 6] = ["conformance", "unit", "bare", "privileged", "sim", "budget"];
+const LANES: [&str; 7] = ["conformance", "unit", "bare", "privileged", "vm", "sim", "budget"];
 
 /// The features every workspace-wide build takes, so that one lane's build serves the next.
-const FEATURES: [&str; 2] = ["--features", "pgmx/sim"];
+pub(crate) const FEATURES: [&str; 2] = ["--features", "pgmx/sim"];
 
 /// Instructions per packet on the memory link, 64-octet payload: what the architecture allows.
 const BUDGET_SEND: u64 = 300;
@@ -70,6 +71,7 @@ fn test_lanes(run: &mut Run, root: &Path, lanes: &[String], long: bool, filter: 
             "unit" => unit(root, long, filter),
             "bare" => bare(root),
             "privileged" => privileged(root, long, filter),
+            "vm" => vm::lane(root),
             "sim" => sim(root, long),
             _ => budget_lane(root),
         });

@@ -8,6 +8,7 @@
 //! * Neither blocks, and neither makes a system call per packet.
 //! * An interface that is down is no error: what it does not take is kept or counted, and it goes on when the interface is up again.
 
+pub mod auto;
 pub mod capture;
 pub mod faults;
 mod kernel;

@@ -163,7 +163,7 @@ fn queues(survey: &Survey, name: &str) -> Check {
         None => format!("{}", survey.queues),
     };
     if survey.queues > MANY {
-        let remedy = format!("sudo ethtool -L {name} combined 4   (or choose some with `--queues`)");
+        let remedy = format!("sudo ethtool -L {name} combined 4   (or open some of them only)");
         return Check::better("queues", format!("{says}: one worker polls them all"), remedy);
     }
     Check::ok("queues", says)
@@ -244,7 +244,7 @@ fn offloads(survey: &Survey, name: &str) -> Check {
     }
     // Cards that take a tag off put it where XDP does not see it; on veth it never was in the frame.
     if survey.offload("rx-vlan-hw-parse") == Some(true) && survey.kind.is_none() {
-        let remedy = format!("sudo ethtool -K {name} rxvlan off   (for `--vlan` over AF_XDP)");
+        let remedy = format!("sudo ethtool -K {name} rxvlan off   (for VLAN tags over AF_XDP)");
         return Check::better("offloads", "rx-vlan-hw-parse is on: XDP sees frames without their VLAN tag", remedy);
     }
     Check::ok("offloads", "none that hurts")
@@ -306,7 +306,7 @@ fn napi(name: &str, defer: Option<&str>, timeout: Option<&str>) -> Check {
         ),
         (Some(_), Some(_)) => Check::better(
             "napi",
-            "interrupts come though a worker polls (matters with `--busy-poll`)",
+            "interrupts come though a worker polls (matters to links that busy-poll)",
             format!(
                 "echo 2 | sudo tee /sys/class/net/{name}/napi_defer_hard_irqs; echo 200000 | sudo tee /sys/class/net/{name}/gro_flush_timeout"
             ),

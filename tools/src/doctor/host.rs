@@ -234,7 +234,7 @@ fn clock(source: Option<&str>) -> Check {
 fn busy_poll(poll: Option<&str>, read: Option<&str>) -> Check {
     let number = |text: Option<&str>| text.and_then(|text| text.trim().parse::<u32>().ok());
     match (number(poll), number(read)) {
-        (Some(0), Some(0)) => Check::ok("busy_poll", "off for other sockets; links ask for their own (`--busy-poll`)"),
+        (Some(0), Some(0)) => Check::ok("busy_poll", "off for other sockets; links ask for their own"),
         (Some(poll), Some(read)) => Check::better(
             "busy_poll",
             format!(

@@ -96,13 +96,12 @@ fn fail(error: &str) -> ExitCode {
 }
 
 fn examine(wanted: Option<&str>) -> Result<Report, String> {
-    let surveys = match wanted {
-        Some(wanted) => vec![Survey::of(wanted).map_err(|error| error.to_string())?],
-        None => {
-            let names = interfaces().map_err(|error| format!("listing the interfaces failed: {error}"))?;
-            // One that went away meanwhile is none that is up.
-            names.iter().filter_map(|name| Survey::of(name).ok()).filter(|survey| survey.up).collect()
-        }
+    let surveys = if let Some(wanted) = wanted {
+        vec![Survey::of(wanted).map_err(|error| error.to_string())?]
+    } else {
+        let names = interfaces().map_err(|error| format!("listing the interfaces failed: {error}"))?;
+        // One that went away meanwhile is none that is up.
+        names.iter().filter_map(|name| Survey::of(name).ok()).filter(|survey| survey.up).collect()
     };
     let (facts, host) = host::look();
     let interfaces = surveys.iter().map(|survey| {

@@ -77,7 +77,7 @@ impl Expectation {
             return;
         }
         // Up at once, down by halves: a frame too many is only left over, one too few costs a copy.
-        self.count = if self.seen_count >= self.count { self.seen_count } else { (self.count + self.seen_count) / 2 };
+        self.count = if self.seen_count >= self.count { self.seen_count } else { self.count.midpoint(self.seen_count) };
         self.segment = self.seen_segment;
         (self.without, self.seen_count) = (0, 0);
     }

@@ -16,7 +16,7 @@ use std::io;
 use super::UdpCounters;
 use super::cut::{Cut, Expectation, JOINED_MAX, PIECES_MAX};
 use super::sockets::Sockets;
-use crate::frame::{Frame, Incoming, Layout, Pool, RxBatch};
+use crate::frame::{Frame, Incoming, Pool, RxBatch};
 use crate::link::kernel::channels::{Channels, Whose};
 use crate::link::kernel::messages::{Receiving, Said};
 use crate::wire::HEADER_LEN;
@@ -68,11 +68,13 @@ pub(super) fn slots(batch: usize) -> usize {
 }
 
 impl Intake {
-    pub(super) fn new(layout: Layout, batch: usize, gro: bool, interface: u32) -> Self {
+    /// Takes its frames at once: they are there whoever takes how many others.
+    pub(super) fn new(pool: &mut Pool, batch: usize, gro: bool, interface: u32) -> Self {
+        let layout = pool.layout();
         let spills = if gro { batch } else { 0 };
         Self {
             receiving: Receiving::new(batch, if gro { PIECES_MAX + 1 } else { 1 }, true),
-            slots: (0..slots(batch)).map(|_| None).collect(),
+            slots: (0..slots(batch)).map(|_| pool.take_for_fill()).collect(),
             // Zeroed by the kernel when first touched, which is never where datagrams come as expected.
             spill: vec![0; spills * JOINED_MAX].into(),
             start: layout.start,

@@ -33,7 +33,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 pub use config::{Refusal, UdpConfig, UdpError, UdpTaken};
 
 use super::kernel::channels::Channels;
-use super::kernel::claims::Kind;
+use super::kernel::claims::{self, Kind};
 use super::kernel::interface::Interface;
 use super::kernel::wait::until_readable;
 use super::{Channel, Link, LinkError};
@@ -111,8 +111,7 @@ impl UdpLink {
             return Err(UdpError::Mtu { interface: interface.name, mtu, headers });
         }
         config.check(mtu, headers, intake::slots(config.batch) as u32)?;
-        let layout = config.layout(mtu);
-        let mut pool = Pool::anonymous(layout)?;
+        let mut pool = Pool::anonymous(config.layout(mtu))?;
         pool.set_fill_reserve(intake::slots(config.batch) as u32);
         let (sockets, taken) = Sockets::open(config, &interface, address)?;
         let ports = (config.unicast_port, config.multicast_port);
@@ -122,12 +121,12 @@ impl UdpLink {
             // conformance 17: the ports are whatever both ends agree on.
             channels: Channels::new(
                 Kind::Udp,
-                &format!("udp-{}-{}", config.unicast_port, config.multicast_port),
+                &claims::form(config.encapsulation(), &[]),
                 (&interface.name, interface.index),
                 address,
                 None,
             ),
-            intake: Intake::new(layout, config.batch, taken.gro, interface.index),
+            intake: Intake::new(&mut pool, config.batch, taken.gro, interface.index),
             outlet: Outlet::new(config.batch, taken.gso, ports, interface.index, (headers as usize, mtu as usize)),
             taken,
             counters: UdpCounters::default(),

@@ -296,7 +296,9 @@ mod tests {
         ] {
             let packets = packets(&mut pool, &sizes);
             assert_eq!(alike(&packets, 65_507), count, "{sizes:?}");
-            packets.into_iter().for_each(|out| pool.put(out.frame));
+            for out in packets {
+                pool.put(out.frame);
+            }
         }
     }
 }

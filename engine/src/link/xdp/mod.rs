@@ -53,6 +53,9 @@ use queue::Queue;
 /// After so much silence the interface is looked for: one that was removed is silent, too.
 const SILENCE_NS: u64 = 1_000_000_000;
 
+/// A completion makes no socket readable: as long as packets are in flight, a sleep ends after this time.
+const COMPLETION_PAUSE: Duration = Duration::from_micros(100);
+
 /// What an `xdp` link counted.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -357,9 +360,11 @@ impl Link for XdpLink {
         Ok(took)
     }
 
+    /// Asleep, packets that wait for room in the kernel leave as well: the sleep drives them in copy mode, a round each.
     fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
-        let slept = until_readable(self.queues.iter().map(Queue::descriptor), at_most);
-        slept.map_err(|error| LinkError::System { attempt: format!("waiting on {}", self.interface), error })
+        let at_most = if self.in_flight() > 0 { at_most.min(COMPLETION_PAUSE) } else { at_most };
+        until_readable(self.queues.iter().map(Queue::descriptor), at_most)
+            .map_err(|error| LinkError::System { attempt: format!("waiting for packets on {}", self.interface), error })
     }
 
     fn shut_down(&mut self, pool: &mut Pool) {
