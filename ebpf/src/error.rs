@@ -61,16 +61,6 @@ pub enum SteeringError {
         /// The answer.
         error: String,
     },
-    /// The kernel can attach, but not by a link that dies with us.
-    #[error(
-        "{attachment} XDP attach on {interface} refused: the kernel offers no bpf_link here, so a killed process would leave the program behind; Linux 5.9 or later has it"
-    )]
-    NoLink {
-        /// The interface.
-        interface: String,
-        /// The mode tried.
-        attachment: Attachment,
-    },
     /// A map refused an entry.
     #[error("{attempt} failed: {error}")]
     Map {

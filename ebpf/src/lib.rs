@@ -4,7 +4,8 @@
 //!   lib       Steering: the program at work on one interface
 //!    ├─ config   what it is asked for           ├─ owner     who is on an interface: number, name, process
 //!    ├─ keys     how claims lie in the maps     ├─ evict     taking the place of somebody else's program
-//!    └─ error    refusals, and their remedies   └─ netlink   what rtnetlink knows and does about it
+//!    ├─ link     what holds a program there     └─ netlink   what rtnetlink knows and does about it
+//!    └─ error    refusals, and their remedies
 //!
 //!   steer.bpf.c the program     packet.h what it reads     maps.h what it shares with us     bpf.h what the kernel gives it
 //! ```
@@ -19,18 +20,18 @@ mod config;
 mod error;
 mod evict;
 mod keys;
+mod link;
 mod netlink;
 mod owner;
 
 use core::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, XskMap};
-use aya::programs::links::FdLink;
-use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
 pub use config::{Attach, SOURCES_MAX, SteeringConfig, UDP_PORTS_MAX, UpstreamBudget};
@@ -39,6 +40,8 @@ pub use owner::Owner;
 
 use evict::evict;
 use keys::{Endpoint, Host, endpoint, host, prefix_bits};
+use link::Attached;
+use netlink::Place;
 
 /// The compiled program, for whoever loads it another way. Its maps and options are described in `maps.h`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
@@ -109,7 +112,7 @@ pub struct Steering {
     refused: Option<SteeringError>,
     replaced: Vec<Owner>,
     // Fields are dropped in this order: first the program leaves the interface, then its maps go.
-    _link: FdLink,
+    _link: Attached,
     sockets: XskMap<MapData>,
     groups: HashMap<MapData, Endpoint, u8>,
     locals: HashMap<MapData, Endpoint, u8>,
@@ -139,7 +142,7 @@ impl Steering {
             if config.replace {
                 replaced = evict(interface, *index)?;
             }
-            let mut attach = |attachment| attach(program, interface, *index, attachment);
+            let attach = |attachment| attach(program, interface, *index, attachment);
             match config.attach {
                 Attach::Generic => (attach(Attachment::Generic)?, Attachment::Generic, None),
                 Attach::Native => (attach(Attachment::Native)?, Attachment::Native, None),
@@ -279,15 +282,13 @@ fn load(config: &SteeringConfig) -> Result<Ebpf, SteeringError> {
     Ok(object)
 }
 
-fn attach(program: &mut Xdp, interface: &str, index: u32, attachment: Attachment) -> Result<FdLink, SteeringError> {
-    let mode = match attachment {
-        Attachment::Native => XdpMode::Driver,
-        Attachment::Generic => XdpMode::Skb,
+fn attach(program: &Xdp, interface: &str, index: u32, attachment: Attachment) -> Result<Attached, SteeringError> {
+    let place = match attachment {
+        Attachment::Native => Place::Driver,
+        Attachment::Generic => Place::Generic,
     };
-    let id = program.attach_to_if_index(index, mode).map_err(|error| refusal(interface, index, attachment, &error))?;
-    let link = program.take_link(id).map_err(|error| refusal(interface, index, attachment, &error))?;
-    // Where bpf_link is not to be had, aya attaches by netlink, which outlives us: dropping that link detaches it again.
-    FdLink::try_from(link).map_err(|_| SteeringError::NoLink { interface: interface.into(), attachment })
+    let program = program.fd().map_err(|error| verify(&error))?;
+    Attached::new(program.as_fd(), index, place).map_err(|error| refusal(interface, index, attachment, &error))
 }
 
 /// Puts the verifier's refusal into words: its log ends with the reason, and is long.
@@ -304,14 +305,9 @@ fn verify(error: &ProgramError) -> SteeringError {
 
 /// Puts a refusal into words. Somebody may have attached since we looked.
 #[cold]
-fn refusal(interface: &str, index: u32, attachment: Attachment, error: &ProgramError) -> SteeringError {
-    let code = match error {
-        ProgramError::SyscallError(call) => call.io_error.raw_os_error(),
-        _ => None,
-    };
-    if let (Some(libc::EBUSY | libc::EEXIST), Some(owner)) = (code, Owner::of(index)) {
+fn refusal(interface: &str, index: u32, attachment: Attachment, error: &io::Error) -> SteeringError {
+    if let (Some(libc::EBUSY | libc::EEXIST), Some(owner)) = (error.raw_os_error(), Owner::of(index)) {
         return SteeringError::Occupied { interface: interface.into(), owner };
     }
-    let error = code.map_or_else(|| error.to_string(), |code| io::Error::from_raw_os_error(code).to_string());
-    SteeringError::Attach { interface: interface.into(), attachment, error }
+    SteeringError::Attach { interface: interface.into(), attachment, error: error.to_string() }
 }

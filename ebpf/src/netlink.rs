@@ -42,7 +42,7 @@ impl Place {
     }
 
     /// `XDP_FLAGS_DRV_MODE` and its neighbours.
-    fn flag(self) -> u32 {
+    pub(crate) fn flag(self) -> u32 {
         match self {
             Self::Generic => 1 << 1,
             Self::Driver => 1 << 2,

@@ -4,8 +4,8 @@
 //! Guards: the search for its process ends, however many there are.
 
 use core::fmt;
-use std::fs;
 use std::path::Path;
+use std::{fs, iter, process};
 
 use aya::programs::loaded_programs;
 
@@ -51,17 +51,19 @@ impl Owner {
 /// The process that has the program, or a link of it, open.
 fn holder(proc: &Path, id: u32) -> Option<u32> {
     let mut looked_at = 0;
-    for process in fs::read_dir(proc).ok()?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+    let others = fs::read_dir(proc).ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // We first: a process that we are just starting has copies of our descriptors.
+    for pid in iter::once(process::id()).chain(others) {
+        let process = proc.join(pid.to_string());
         // What may not be looked into is somebody else's; there the answer stays open.
-        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
+        let Ok(descriptors) = fs::read_dir(process.join("fd")) else { continue };
         for descriptor in descriptors.flatten() {
             looked_at += 1;
             if looked_at > DESCRIPTORS_MAX {
                 return None;
             }
             let is_bpf = fs::read_link(descriptor.path()).is_ok_and(|what| what.to_string_lossy().contains("bpf"));
-            let info = process.path().join("fdinfo").join(descriptor.file_name());
+            let info = process.join("fdinfo").join(descriptor.file_name());
             if is_bpf && fs::read_to_string(info).is_ok_and(|info| is_of_program(&info, id)) {
                 return Some(pid);
             }
@@ -92,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_holder_is_the_process_whose_descriptor_is_the_program_or_a_link_of_it() {
-        let proc = std::env::temp_dir().join(format!("pgmx-owner-{}", std::process::id()));
+        let proc = std::env::temp_dir().join(format!("pgmx-owner-{}", process::id()));
         let open = |pid: &str, fd: &str, what: &str, info: &str| {
             for part in ["fd", "fdinfo"] {
                 fs::create_dir_all(proc.join(pid).join(part)).expect("a directory");

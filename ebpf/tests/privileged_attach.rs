@@ -6,7 +6,7 @@
 mod kernel;
 
 use std::io::{BufRead, BufReader};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -116,6 +116,29 @@ fn a_program_that_was_attached_by_a_link_is_replaced_and_its_holder_takes_no_har
         assert_eq!(first.count(Verdict::Steered).expect("its counters too"), 0);
         drop(first);
         assert_eq!(Owner::of(index), Some(owner));
+    });
+}
+
+/// Another descriptor of the link that holds this program, as a process has that is just being started.
+fn copy_of_link(program: u32) -> OwnedFd {
+    let is_link = |number: &i32| {
+        let what = std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap_or_default();
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+        what.to_string_lossy().contains("link") && info.lines().any(|line| line == format!("prog_id:\t{program}"))
+    };
+    let number = (3..1024).find(is_link).expect("the link is open");
+    // SAFETY: open, as was just seen, and it stays so: its owner is the caller's.
+    unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned().expect("one more descriptor")
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_program_leaves_when_it_is_dropped_though_a_copy_of_its_link_is_open() {
+    on_a_host(|index| {
+        let steering = Steering::attach(&config(index)).expect("nobody is there");
+        let _copy = copy_of_link(Owner::of(index).expect("ours").id);
+        drop(steering);
+        assert_eq!(Owner::of(index), None);
     });
 }
 

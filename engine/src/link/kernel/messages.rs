@@ -122,7 +122,6 @@ impl Sending {
 
     /// Says something beside the message begun last: a value of the kind that the kernel documents for it, at most eight octets.
     #[inline]
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(in crate::link) fn say(&mut self, level: i32, kind: i32, value: &[u8]) {
         let at = self.messages - 1;
         let header = &mut self.headers[at].msg_hdr;
@@ -200,7 +199,6 @@ impl Receiving {
 
     /// Uses only the first pieces of a message from now on.
     #[inline]
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(in crate::link) fn set_pieces(&mut self, message: usize, count: usize) {
         assert!(count <= self.pieces_each, "more pieces than a message has");
         self.headers[message].msg_hdr.msg_iovlen = count as _;

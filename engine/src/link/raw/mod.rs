@@ -465,3 +465,29 @@ impl fmt::Debug for RawLink {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_the_kernel_is_of_the_packet_of_its_way_or_of_the_moment() {
+        for (errors, refusal) in [
+            (&[libc::EAGAIN, libc::ENOBUFS, libc::ENOMEM, libc::EINTR][..], Refusal::Full),
+            (&[libc::EMSGSIZE], Refusal::TooLong),
+            (&[libc::EPERM, libc::EACCES], Refusal::Forbidden),
+            (&[libc::ENETDOWN, libc::ENETUNREACH, libc::EHOSTUNREACH, libc::ENODEV, libc::ENXIO], Refusal::Unreachable),
+            (&[libc::EBADF, libc::ENOTSOCK, libc::EFAULT], Refusal::Broken),
+        ] {
+            for &error in errors {
+                assert_eq!(Refusal::of(&io::Error::from_raw_os_error(error)), refusal, "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_may_move_to_the_thread_that_polls_it() {
+        fn moves<T: Send>() {}
+        moves::<RawLink>();
+    }
+}

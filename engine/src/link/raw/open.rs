@@ -18,6 +18,7 @@ use crate::wire::net::PROTO_PGM;
 use core::net::IpAddr;
 
 const SO_RXQ_OVFL: i32 = 40;
+const IPV6_FREEBIND: i32 = 78;
 
 /// What PGM is behind where a socket of this family reads.
 pub(super) fn front(address: IpAddr) -> Front {
@@ -83,6 +84,8 @@ fn options(config: &RawConfig, address: IpAddr) -> Vec<(&'static str, i32, i32, 
             ("setting multicast loopback", level, libc::IPV6_MULTICAST_LOOP, loopback),
             ("asking for destinations", level, libc::IPV6_RECVPKTINFO, 1),
             ("setting the traffic class", level, libc::IPV6_TCLASS, config.tos.into()),
+            // An address is ours before the network has confirmed that it is nobody else's.
+            ("binding early", level, IPV6_FREEBIND, 1),
         ]);
     }
     options
