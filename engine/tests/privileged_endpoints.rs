@@ -32,6 +32,9 @@ fn converse<L: Link>(cable: Cable, group: IpAddr, open: impl Fn(&Port) -> (L, Po
         let side = |side, port: &Port| talk(open(port), side, group, PLAN, script, &heard);
         let (left, right) = pair.run(|ports| side(0, &ports[0]), |ports| side(1, &ports[0]));
         let seconds = began.elapsed().as_secs_f64();
+        if left.came != script.messages || right.came != script.messages {
+            println!("DEBUG {:#?}\n{:#?}", left, right);
+        }
         for (name, saw) in [("left", left), ("right", right)] {
             let (source, receiver) = (saw.source, saw.receiver.all);
             println!(

@@ -211,7 +211,7 @@ pub fn talk<L: Link>(
 impl Saw {
     /// Nothing was lost, although something was harmed on its way.
     pub fn is_complete(&self, script: Script) {
-        assert_eq!(self.came, script.messages);
+        assert_eq!(self.came, script.messages, "{self:#?}");
         let ended_well = matches!(self.events[..], [Event::Opened { .. }, Event::Closed { end: End::Finished, .. }]);
         assert!(ended_well, "{:?}", self.events);
         assert_eq!(self.receiver.all.lost_packets, 0);

@@ -117,7 +117,7 @@ impl Host {
         });
     }
 
-    /// Waits until an interface can send.
+    /// Waits until an interface can send, and the host takes what is sent to its addresses.
     ///
     /// # Errors
     /// If it does not come up.
@@ -125,7 +125,8 @@ impl Host {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let state = self.inside(|| ip(&["-o", "link", "show", "dev", interface]))?;
-            if state.contains("LOWER_UP") && (state.contains("state UP") || state.contains("state UNKNOWN")) {
+            let is_up = state.contains("LOWER_UP") && (state.contains("state UP") || state.contains("state UNKNOWN"));
+            if is_up && self.inside(takes_its_ipv6_addresses) {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -134,6 +135,23 @@ impl Host {
             thread::sleep(Duration::from_millis(2));
         }
     }
+}
+
+/// Whether each IPv6 address of this host has its local route: the kernel lays it a moment after the address, and until then what is
+/// sent there is lost.
+fn takes_its_ipv6_addresses() -> bool {
+    const LOCAL: u32 = 0x8000_0000;
+    // A kernel without IPv6 has no such files.
+    let read = |what: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{what}")).unwrap_or_default();
+    let (addresses, routes) = (read("if_inet6"), read("ipv6_route"));
+    // Destination, its length, source, its length, next hop, metric, references, uses, flags, device.
+    let is_local = |address: &str| {
+        routes.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(|route| {
+            let flags = route.get(8).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+            route.first() == Some(&address) && flags.is_some_and(|flags| flags & LOCAL != 0)
+        })
+    };
+    addresses.lines().filter_map(|line| line.split_whitespace().next()).all(is_local)
 }
 
 /// The namespace of the calling thread.

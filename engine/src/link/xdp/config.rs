@@ -89,7 +89,7 @@ pub struct XdpConfig {
     /// Octets of a frame: 2048, or 4096 for an MTU above 1,770; 0 takes what the MTU asks for.
     pub frame_size: u32,
     /// Frames in all: the fill ring of each queue, the transmit windows, and what is held out of order or delivered. 0 takes 16,384, or
-    /// four times the fill rings if that is more.
+    /// more where the rings of many queues ask for it.
     pub frames: u32,
     /// Entries of each ring. 2,048 is a millisecond of 64-octet packets at 2 million a second: as long as a worker may look away.
     pub ring: u32,
@@ -165,7 +165,7 @@ impl XdpConfig {
         // A fill ring for each queue, and as much again to send and to hold.
         let least = queues * self.ring * 2;
         let frames = match self.frames {
-            0 => FRAMES.max(least * 2).min(FRAMES_MAX),
+            0 => FRAMES.max(least + FRAMES / 2).min(FRAMES_MAX),
             frames if (least..=FRAMES_MAX).contains(&frames) => frames,
             frames => {
                 let rings = format!("{least} (twice the fill rings of {queues} queues) to {FRAMES_MAX}");
@@ -242,7 +242,7 @@ mod tests {
         config
     }
 
-    fn refused<T: core::fmt::Debug>(result: Result<T, XdpError>) -> String {
+    fn refused<T: fmt::Debug>(result: Result<T, XdpError>) -> String {
         result.expect_err("cannot work").to_string()
     }
 
@@ -266,7 +266,7 @@ mod tests {
     fn frames_grow_with_the_queues_unless_their_number_is_given() {
         let frames = |frames, queues| config(|config| config.frames = frames).layout(&interface(1500, queues), queues);
         assert_eq!(frames(0, 1).expect("a choice").frames, 16_384);
-        assert_eq!(frames(0, 64).expect("a choice").frames, 64 * 2048 * 4);
+        assert_eq!(frames(0, 64).expect("a choice").frames, 64 * 2048 * 2 + 8192);
         assert_eq!(frames(4096, 1).expect("just enough").frames, 4096);
         let few = refused(frames(4096, 2));
         assert_eq!(few, "frames = 4096 refused: allowed is 8192 (twice the fill rings of 2 queues) to 16777216");
