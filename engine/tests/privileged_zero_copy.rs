@@ -37,7 +37,7 @@ const DATA_PORT: u16 = 7500;
 const RING: u32 = 1024;
 const FRAMES: u32 = 16 * RING;
 /// A virtual machine without hardware support counts its packets in tens of thousands a second.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 fn channel() -> Channel {
     Channel { group: GROUP.into(), data_port: DATA_PORT }
