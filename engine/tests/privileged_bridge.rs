@@ -118,7 +118,7 @@ fn both_lose_the_same<L: Link>(open: impl Fn(&Port) -> (L, Pool), copy: NakCopy)
 }
 
 /// One of the two asks for most losses, the other one keeps quiet; some of what is lost are SPMs or repairs.
-fn one_asks(stats: [SessionStats; 2]) {
+fn one_asks(stats: &[SessionStats; 2]) {
     let [asked, spared] = [
         stats.iter().map(|one| one.nak_sqns_sent).sum::<u64>(),
         stats.iter().map(|one| one.naks_suppressed).sum::<u64>(),
@@ -141,7 +141,7 @@ fn raw(port: &Port) -> (RawLink, Pool) {
 #[ignore = "needs root"]
 fn the_confirmation_of_one_receivers_nak_spares_the_other_its_own_over_raw_sockets() {
     let stats = both_lose_the_same(raw, NakCopy::Never);
-    one_asks(stats);
+    one_asks(&stats);
     assert!(stats.iter().all(|one| one.naks_heard == 0), "NAKs went to the source alone: {stats:?}");
 }
 
@@ -150,7 +150,7 @@ fn the_confirmation_of_one_receivers_nak_spares_the_other_its_own_over_raw_socke
 #[ignore = "needs root"]
 fn copies_of_naks_reach_the_neighbours_over_raw_sockets() {
     let stats = both_lose_the_same(raw, NakCopy::Always);
-    one_asks(stats);
+    one_asks(&stats);
     assert!(stats.iter().all(|one| one.naks_heard > 0), "{stats:?}");
 }
 
@@ -168,7 +168,7 @@ mod xdp {
     #[ignore = "needs root"]
     fn the_confirmation_of_one_receivers_nak_spares_the_other_its_own_over_xdp() {
         let stats = both_lose_the_same(open, NakCopy::Never);
-        one_asks(stats);
+        one_asks(&stats);
         assert!(stats.iter().all(|one| one.naks_heard == 0), "NAKs went to the source alone: {stats:?}");
     }
 
@@ -177,7 +177,7 @@ mod xdp {
     #[ignore = "needs root"]
     fn copies_of_naks_reach_the_neighbours_over_xdp() {
         let stats = both_lose_the_same(open, NakCopy::Always);
-        one_asks(stats);
+        one_asks(&stats);
         assert!(stats.iter().all(|one| one.naks_heard > 0), "{stats:?}");
     }
 }

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use netns::{Cable, Host, Pair, Port};
+use netns::{Cable, Pair, Port};
 use pgmx::frame::To;
 use pgmx::link::Address;
 use suite::bench::{PATIENCE, Setup, group_like};

@@ -4,7 +4,7 @@
 #![cfg(feature = "xdp")]
 
 #[path = "support/conversation.rs"]
-#[allow(dead_code, unreachable_pub)] // shared with the conversations of endpoints
+#[allow(dead_code, unreachable_pub)] // shared by several tests
 mod conversation;
 #[path = "support/netns.rs"]
 #[allow(dead_code, unreachable_pub)]
@@ -207,7 +207,7 @@ fn is_readable(name: &str, address: Address, from: Kind, to: Kind, promises: Pro
     let kinds: BTreeSet<&str> = read.iter().map(|one| one.kind.as_str()).collect();
     assert_eq!(kinds, BTreeSet::from(["0x00", "0x04", "0x05", "0x08", "0x0a"]), "{name}");
     bench.pair = Some(pair);
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 /// conformance 1, 6, 17

@@ -186,6 +186,15 @@ fn xdp_takes_no_channel_from_a_process_that_listens_over_raw_sockets() {
     first.hears(&format!("heard {GROUP} {}", 24 + 11));
 }
 
+/// Ends the traffic when it is dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Runs two xdp links that talk, in a thread of their own, while `work` uses the same cable otherwise.
 fn beside_traffic(address: Address, work: impl FnOnce(&Pair)) {
     let over = AtomicBool::new(false);
@@ -201,17 +210,11 @@ fn beside_traffic(address: Address, work: impl FnOnce(&Pair)) {
             while !over.load(Ordering::Acquire) {
                 came += talk_once(&mut bench);
             }
-            bench.is_conserved();
+            bench.ends_conserved();
             came
         });
         let pair = lent.recv().expect("a cabled bench");
         // Dropped, also when the work panics, before the threads are waited for.
-        struct Over<'a>(&'a AtomicBool);
-        impl Drop for Over<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Release);
-            }
-        }
         let end = Over(over);
         work(&pair);
         drop(end);
