@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use pgmx::endpoint::{Endpoint, EndpointConfig, EndpointStats};
-use pgmx::frame::{Census, ClaimError, Pool};
+use pgmx::frame::{ClaimError, Pool};
 use pgmx::link::Link;
 use pgmx::link::faults::{FaultCounts, FaultPlan, Faults};
 use pgmx::protocol::config::Profile;
@@ -119,8 +119,6 @@ pub struct Saw {
     pub endpoint: EndpointStats,
     /// What was done to the packets that came.
     pub faults: FaultCounts,
-    /// Where the frames are in the end.
-    pub census: Census,
 }
 
 /// How many of two have heard all.
@@ -205,7 +203,7 @@ pub fn talk<L: Link>(
     endpoint.shut_down(&mut ear);
     let census = endpoint.pool().census();
     assert_eq!((census.free, census.out, census.lent, census.slots), (total, 0, 0, 0), "side {side} misses frames");
-    Saw { came, events, source, receiver, endpoint: stats, faults, census }
+    Saw { came, events, source, receiver, endpoint: stats, faults }
 }
 
 impl Saw {

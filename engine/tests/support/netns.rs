@@ -19,7 +19,7 @@ use std::os::fd::AsRawFd;
 use std::panic::resume_unwind;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -117,7 +117,7 @@ impl Host {
         });
     }
 
-    /// Waits until an interface can send.
+    /// Waits until an interface can send, and the host takes what is sent to its addresses.
     ///
     /// # Errors
     /// If it does not come up.
@@ -125,7 +125,8 @@ impl Host {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let state = self.inside(|| ip(&["-o", "link", "show", "dev", interface]))?;
-            if state.contains("LOWER_UP") && (state.contains("state UP") || state.contains("state UNKNOWN")) {
+            let is_up = state.contains("LOWER_UP") && (state.contains("state UP") || state.contains("state UNKNOWN"));
+            if is_up && self.inside(takes_its_ipv6_addresses) {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -134,6 +135,23 @@ impl Host {
             thread::sleep(Duration::from_millis(2));
         }
     }
+}
+
+/// Whether each IPv6 address of this host has its local route: the kernel lays it a moment after the address, and until then what is
+/// sent there is lost.
+fn takes_its_ipv6_addresses() -> bool {
+    const LOCAL: u32 = 0x8000_0000;
+    // A kernel without IPv6 has no such files.
+    let read = |what: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{what}")).unwrap_or_default();
+    let (addresses, routes) = (read("if_inet6"), read("ipv6_route"));
+    // Destination, its length, source, its length, next hop, metric, references, uses, flags, device.
+    let is_local = |address: &str| {
+        routes.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(|route| {
+            let flags = route.get(8).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+            route.first() == Some(&address) && flags.is_some_and(|flags| flags & LOCAL != 0)
+        })
+    };
+    addresses.lines().filter_map(|line| line.split_whitespace().next()).all(is_local)
 }
 
 /// The namespace of the calling thread.
@@ -200,6 +218,11 @@ impl Port {
         let v4 = |host| Ipv4Addr::new(10, 113, network, host);
         let v6 = |host| Ipv6Addr::new(0xfd00, 0x113, 0, network.into(), 0, 0, 0, u16::from(host));
         Self { interface, address: v4(own), peer: v4(peer), address_v6: v6(own), peer_v6: v6(peer), tagged: None }
+    }
+
+    /// The first cable's left end, for a process that was begun on its host and was told the interface.
+    pub fn on(interface: &str) -> Self {
+        Self::new(interface.into(), 0, 1, 2)
     }
 
     /// End `own` of cable `number`, whose other end is `peer`.
@@ -430,8 +453,28 @@ fn lay(left: &Host, near: &str, right: &Host, far: &str, queues: u32) -> Result<
     left.ip(&[&add.concat()[..], &["netns", &elsewhere]].concat())
 }
 
-/// Cards are lent to one pair of hosts at a time.
-static LENT: Mutex<()> = Mutex::new(());
+/// Whether the cards are lent: to one pair of hosts at a time.
+static LENT: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+/// The cards are ours; hosts move between threads, and this with them.
+#[derive(Debug)]
+struct Turn;
+
+impl Turn {
+    fn take() -> Self {
+        let (lent, back) = &LENT;
+        let waiting = lent.lock().unwrap_or_else(PoisonError::into_inner);
+        *back.wait_while(waiting, |lent| *lent).unwrap_or_else(PoisonError::into_inner) = true;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *LENT.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        LENT.1.notify_one();
+    }
+}
 
 /// Two cards that go home when this is dropped.
 #[derive(Debug)]
@@ -439,15 +482,15 @@ struct Nics {
     home: Host,
     /// The host, as it can be entered, the name there and the name at home.
     away: Vec<(Host, String, String)>,
-    _alone: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Nics {
     /// Moves the cards, if any are lent, to these hosts under these names.
     fn borrow(to: [(&Host, &String); 2]) -> Result<Option<Self>, String> {
         let Some(names) = lent() else { return Ok(None) };
-        let alone = LENT.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut nics = Self { home: Host::current()?, away: Vec::new(), _alone: alone };
+        let turn = Turn::take();
+        let mut nics = Self { home: Host::current()?, away: Vec::new(), _turn: turn };
         for ((host, there), at_home) in to.into_iter().zip(names) {
             let back = host.inside(Host::current)?;
             ip(&["link", "set", "dev", &at_home, "down"])?;

@@ -44,11 +44,15 @@ impl Channels {
 
     /// Hears a channel from these sources, or from all if none is named.
     pub(super) fn join(&mut self, channel: Channel, sources: &[IpAddr]) -> io::Result<()> {
-        if let Some(joined) = self.joined.iter_mut().find(|joined| joined.channel == channel) {
-            joined.sources = sources.to_vec();
+        let at = self.joined.iter().position(|joined| joined.channel == channel);
+        let before = at.map(|at| core::mem::replace(&mut self.joined[at].sources, sources.to_vec()));
+        let renewed = self.renew(channel.group);
+        if let (Err(_), Some(at), Some(before)) = (&renewed, at, before) {
+            // The kernel still has the membership of before.
+            self.joined[at].sources = before;
         }
         self.choosy = self.joined.iter().any(|joined| !joined.sources.is_empty());
-        self.renew(channel.group)
+        renewed
     }
 
     /// Removes a channel.
@@ -137,10 +141,12 @@ mod tests {
         assert!(channels.admits(other, [10, 0, 0, 9].into(), &data), "to us alone");
         assert!(channels.admits(other, group, &data[..4]), "too short to say");
 
+        channels.remove(channel(7)).expect("the other channel keeps the group");
+        assert!(channels.join(channel(8), &["::1".parse().expect("an address")]).is_err(), "of the other family");
+        assert!(channels.admits(one, group, &data) && !channels.admits(other, group, &data), "as before");
         join(&mut channels, 8, &[one, other]);
         assert!(channels.admits(other, group, &data), "joining again replaces the sources");
-        channels.remove(channel(8)).expect("the other channel keeps the group");
+        channels.remove(channel(8)).expect("nothing is left");
         assert!(!channels.is_choosy());
-        channels.remove(channel(7)).expect("nothing is left");
     }
 }

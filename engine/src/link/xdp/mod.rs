@@ -229,7 +229,8 @@ impl Link for XdpLink {
 
     fn join(&mut self, channel: Channel, sources: &[IpAddr]) -> Result<(), LinkError> {
         self.check_group("joining", channel.group)?;
-        if !self.channels.has(channel) {
+        let is_new = !self.channels.has(channel);
+        if is_new {
             let (name, index) = &self.claimed_on;
             let claim = Claim::hold(Kind::Xdp, (name, *index), &self.form, channel)?;
             // Claimed before it is joined: what the report of the membership brings in finds its way at once.
@@ -239,6 +240,9 @@ impl Link for XdpLink {
             self.channels.add(channel, claim);
         }
         let joined = self.channels.join(channel, sources);
+        if joined.is_err() && is_new {
+            let _ = self.leave(channel);
+        }
         joined.map_err(|error| self.group_failed("joining", channel.group, error))
     }
 
@@ -376,8 +380,9 @@ impl Link for XdpLink {
             }
             std::thread::sleep(Duration::from_micros(100));
         }
-        // Once the sockets are closed the kernel writes to none of our frames: what the rings held is ours again.
+        // Once the sockets are closed the kernel is given none of our frames: what the rings held is ours again.
         self.queues.clear();
+        self.descriptors.unbind();
         pool.recall();
     }
 }
