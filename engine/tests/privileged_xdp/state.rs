@@ -234,3 +234,19 @@ fn an_interface_that_is_gone_is_an_error_that_says_so_and_costs_no_frame() {
     left.close();
     right.close();
 }
+
+#[test]
+#[ignore = "needs root"]
+fn an_interface_is_free_again_though_what_came_by_it_is_still_being_read() {
+    let pair = Pair::new(&[Cable::queues(2)]).expect("two hosts");
+    for shut_down in [true, false] {
+        let mut first = End::open(&pair.left, &pair.left_ports[0], |_| {});
+        if shut_down {
+            first.link.shut_down(&mut first.pool);
+        }
+        let End { link, pool, .. } = first;
+        drop(link);
+        End::open(&pair.left, &pair.left_ports[0], |_| {}).close();
+        drop(pool);
+    }
+}

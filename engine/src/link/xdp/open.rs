@@ -199,7 +199,7 @@ fn bind(
         }
         // Registered anew for each attempt: a bind that failed half-way leaves nothing of itself in it.
         let mut notes = Vec::new();
-        let (descriptors, pool, huge_pages) = register(config, layout, &mut notes)?;
+        let (mut descriptors, pool, huge_pages) = register(config, layout, &mut notes)?;
         let bound: Result<Vec<Queue>, (u32, std::io::Error)> = numbers
             .iter()
             .map(|&number| {
@@ -208,6 +208,7 @@ fn bind(
             .collect();
         match bound {
             Ok(queues) => {
+                descriptors.bound(queues[0].descriptor());
                 refusals.append(&mut answers);
                 refusals.append(&mut notes);
                 return Ok((Memory { descriptors, pool, queues, huge_pages }, zero_copy));
