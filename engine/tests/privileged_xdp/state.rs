@@ -237,6 +237,22 @@ fn an_interface_that_is_gone_is_an_error_that_says_so_and_costs_no_frame() {
 
 #[test]
 #[ignore = "needs root"]
+fn the_fewest_frames_that_are_taken_are_enough_to_send_and_to_receive() {
+    let pair = pair();
+    let few = |config: &mut pgmx::link::xdp::XdpConfig| config.frames = 3 * config.ring;
+    let mut left = End::open(&pair.left, &pair.left_ports[0], few);
+    let mut right = End::open(&pair.right, &pair.right_ports[0], few);
+    right.join(&[]);
+    left.tell(b"one of a few");
+    assert_eq!(right.hear().payload, b"one of a few");
+    left.close();
+    right.close();
+    let fewer = End::try_open(&pair.left, &pair.left_ports[0], |config| config.frames = 3 * config.ring - 1);
+    assert!(fewer.is_err_and(|error| error.to_string().starts_with("frames = ")), "nothing could be sent");
+}
+
+#[test]
+#[ignore = "needs root"]
 fn an_interface_is_free_again_though_what_came_by_it_is_still_being_read() {
     let pair = Pair::new(&[Cable::queues(2)]).expect("two hosts");
     for shut_down in [true, false] {

@@ -88,8 +88,8 @@ pub struct XdpConfig {
     pub huge_pages: bool,
     /// Octets of a frame: 2048, or 4096 for an MTU above 1,770; 0 takes what the MTU asks for.
     pub frame_size: u32,
-    /// Frames in all: the fill ring of each queue, the transmit windows, and what is held out of order or delivered. 0 takes 16,384, or
-    /// more where the rings of many queues ask for it.
+    /// Frames in all: the fill ring of each queue, as many that only reception may take, the transmit windows, and what is held out of
+    /// order or delivered. 0 takes 16,384, or more where the rings of many queues ask for it.
     pub frames: u32,
     /// Entries of each ring. 2,048 is a millisecond of 64-octet packets at 2 million a second: as long as a worker may look away.
     pub ring: u32,
@@ -162,16 +162,17 @@ impl XdpConfig {
             }
             return Err(XdpError::Mtu { interface: name.clone(), mtu: *mtu, most });
         }
-        // A fill ring for each queue, and as much again to send and to hold.
-        let least = queues * self.ring * 2;
+        // A fill ring for each queue, the reserve that they are filled from, and a ring's worth to send and to hold.
+        let reception = queues * self.ring * 2;
+        let least = reception + self.ring;
         let frames = match self.frames {
-            0 => FRAMES.max(least + FRAMES / 2).min(FRAMES_MAX),
-            frames if (least..=FRAMES_MAX).contains(&frames) => frames,
-            frames => {
-                let rings = format!("{least} (twice the fill rings of {queues} queues) to {FRAMES_MAX}");
-                return wrong("frames", frames, rings);
-            }
+            0 => FRAMES.max(reception + self.ring.max(FRAMES / 2)),
+            frames => frames,
         };
+        if !(least..=FRAMES_MAX).contains(&frames) {
+            let rings = format!("{least} (twice the fill rings of {queues} queues, and a ring) to {FRAMES_MAX}");
+            return wrong("frames", frames, rings);
+        }
         Ok(Layout { frame_size, frames, start: Layout::XDP_HEADROOM })
     }
 
@@ -267,9 +268,14 @@ mod tests {
         let frames = |frames, queues| config(|config| config.frames = frames).layout(&interface(1500, queues), queues);
         assert_eq!(frames(0, 1).expect("a choice").frames, 16_384);
         assert_eq!(frames(0, 64).expect("a choice").frames, 64 * 2048 * 2 + 8192);
-        assert_eq!(frames(4096, 1).expect("just enough").frames, 4096);
-        let few = refused(frames(4096, 2));
-        assert_eq!(few, "frames = 4096 refused: allowed is 8192 (twice the fill rings of 2 queues) to 16777216");
+        assert_eq!(frames(6144, 1).expect("just enough").frames, 6144);
+        let few = refused(frames(6144, 2));
+        assert_eq!(
+            few,
+            "frames = 6144 refused: allowed is 10240 (twice the fill rings of 2 queues, and a ring) to 16777216"
+        );
+        let many = config(|config| config.ring = 32_768).layout(&interface(1500, 256), 256);
+        assert!(refused(many).starts_with("frames = 16809984 refused"), "memory beyond all measure");
     }
 
     #[test]
