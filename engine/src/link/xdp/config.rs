@@ -6,7 +6,7 @@
 use core::fmt;
 use core::net::IpAddr;
 
-use pgmx_ebpf::{Attach, SteeringConfig, UpstreamBudget};
+use pgmx_ebpf::{Attach, QUEUES_MAX, SteeringConfig, UpstreamBudget};
 
 use super::error::XdpError;
 use crate::frame::Layout;
@@ -129,16 +129,26 @@ impl XdpConfig {
 
     /// The queues to open, checked against those that the interface has.
     pub(super) fn queues_of(&self, interface: &Interface) -> Result<Vec<u32>, XdpError> {
-        let Queues::Some(chosen) = &self.queues else { return Ok((0..interface.queues).collect()) };
-        if let Some(&queue) = chosen.iter().find(|&&queue| queue >= interface.queues) {
-            return wrong("queues", queue, format!("0 to {} on {}", interface.queues - 1, interface.name));
+        let Queues::Some(chosen) = &self.queues else {
+            if interface.queues > QUEUES_MAX {
+                return wrong(
+                    "queues",
+                    "all",
+                    format!("at most {QUEUES_MAX} of the {} of {}", interface.queues, interface.name),
+                );
+            }
+            return Ok((0..interface.queues).collect());
+        };
+        let count = interface.queues.min(QUEUES_MAX);
+        if let Some(&queue) = chosen.iter().find(|&&queue| queue >= count) {
+            return wrong("queues", queue, format!("0 to {} on {}", count - 1, interface.name));
         }
         let again = chosen.iter().enumerate().find(|(at, queue)| chosen[..*at].contains(queue));
         if let Some((_, &queue)) = again {
             return wrong("queues", queue, "each queue once");
         }
         if chosen.is_empty() {
-            return wrong("queues", "none", format!("at least one of 0 to {}", interface.queues - 1));
+            return wrong("queues", "none", format!("at least one of 0 to {}", count - 1));
         }
         Ok(chosen.clone())
     }
@@ -286,6 +296,14 @@ mod tests {
         assert_eq!(refused(queues(Queues::Some(vec![0, 4]))), "queues = 4 refused: allowed is 0 to 3 on eth0");
         assert_eq!(refused(queues(Queues::Some(vec![1, 1]))), "queues = 1 refused: allowed is each queue once");
         assert!(refused(queues(Queues::Some(Vec::new()))).contains("at least one"));
+    }
+
+    #[test]
+    fn no_more_queues_are_taken_than_steering_has_room_for() {
+        let queues = |queues| config(|config| config.queues = queues).queues_of(&interface(1500, 300));
+        assert_eq!(refused(queues(Queues::All)), "queues = all refused: allowed is at most 256 of the 300 of eth0");
+        assert_eq!(refused(queues(Queues::Some(vec![256]))), "queues = 256 refused: allowed is 0 to 255 on eth0");
+        assert_eq!(queues(Queues::Some(vec![255])).expect("the last"), [255]);
     }
 
     #[test]
