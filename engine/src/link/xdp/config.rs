@@ -94,7 +94,7 @@ pub struct XdpConfig {
     /// Entries of each ring. 2,048 is a millisecond of 64-octet packets at 2 million a second: as long as a worker may look away.
     pub ring: u32,
     /// Packets that one wake-up call may move in copy mode, where the kernel can be told (Linux 6.17): its own 32 cost a system call
-    /// each, and a transmit ring's worth gains nothing over 256 but delays reception.
+    /// each, and a transmit ring's worth gains nothing over 256 but delays reception. Below 32 the kernel refuses, and keeps its own.
     pub tx_budget: u32,
     /// Time to live of packets to a group.
     pub ttl: u8,
