@@ -251,6 +251,26 @@ fn the_fewest_frames_that_are_taken_are_enough_to_send_and_to_receive() {
     assert!(fewer.is_err_and(|error| error.to_string().starts_with("frames = ")), "nothing could be sent");
 }
 
+/// A veth keeps the tags of its peer's VLAN devices beside the frames.
+#[test]
+#[ignore = "needs root"]
+fn a_link_without_tags_says_that_it_cannot_tell_the_frames_of_the_kernels_vlans_from_its_own() {
+    const ATTEMPT: &str = "frames without a VLAN tag alone";
+    let tagged = Pair::new(&[Cable::tagged(&[5])]).expect("two hosts");
+    if tagged.left_ports[0].tagged.is_none() {
+        eprintln!("skipped: this kernel has no VLAN devices");
+        return;
+    }
+    let left = End::open(&tagged.left, &tagged.left_ports[0], |_| {});
+    let said = refusal(&left, ATTEMPT).expect("there is a VLAN");
+    assert!(said.reason.contains("(5)") && said.remedy.contains("ethtool -K left0 rxvlan off"), "{said}");
+    left.close();
+    let plain = pair();
+    let left = End::open(&plain.left, &plain.left_ports[0], |_| {});
+    assert_eq!(refusal(&left, ATTEMPT), None, "there is none");
+    left.close();
+}
+
 #[test]
 #[ignore = "needs root"]
 fn an_interface_is_free_again_though_what_came_by_it_is_still_being_read() {
