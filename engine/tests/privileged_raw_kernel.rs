@@ -435,7 +435,7 @@ fn ten_thousand_packets_cross_a_cable() {
 
 #[test]
 #[ignore = "needs root and strace"]
-fn the_kernel_sees_a_call_for_each_64_packets_both_ways() {
+fn strace_sees_a_call_for_each_64_packets_both_ways() {
     let summary = std::env::temp_dir().join(format!("pgmx-calls-{}", std::process::id()));
     let test = ["--exact", "ten_thousand_packets_cross_a_cable", "--ignored", "--test-threads=1"];
     let done = Command::new("strace")
