@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use netns::{Port, on_two_hosts};
 use pgmx::endpoint::{Endpoint, EndpointConfig};
 use pgmx::frame::{Census, Pool, RxBatch, TxBatch};
+use pgmx::link::auto::{self, LinkConfig, Opened, Way};
 use pgmx::link::faults::{FaultPlan, Faults};
 use pgmx::link::xdp::{Refusal, Taken, XdpConfig, XdpLink};
 use pgmx::link::{Channel, Link};
@@ -55,6 +56,11 @@ fn source_config() -> SourceConfig {
     config
 }
 
+/// Whether the driver of this kernel is said to move frames without a copy.
+fn has_zero_copy() -> bool {
+    std::env::var("PGMX_TEST_ZERO_COPY").as_deref() == Ok("yes")
+}
+
 /// Opens a link that takes what it can get, says what it took, and holds it against what was to be expected.
 fn open(port: &Port, change: impl FnOnce(&mut XdpConfig)) -> (XdpLink, Pool) {
     let mut config = XdpConfig::new(&port.interface);
@@ -63,7 +69,7 @@ fn open(port: &Port, change: impl FnOnce(&mut XdpConfig)) -> (XdpLink, Pool) {
     change(&mut config);
     let (link, pool) = XdpLink::open(&config).expect("an AF_XDP link");
     println!("data path on {}: {}", port.interface, link.taken());
-    demand(link.taken(), std::env::var("PGMX_TEST_ZERO_COPY").as_deref() == Ok("yes"));
+    demand(link.taken(), has_zero_copy());
     (link, pool)
 }
 
@@ -151,6 +157,28 @@ impl Side {
         self.endpoint.shut_down(&mut self.application);
         (self.application, self.endpoint.pool().census(), lost)
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn auto_takes_zero_copy_where_the_driver_has_it_and_says_so_and_else_why_not() {
+    on_two_hosts(
+        &[1],
+        |ports| {
+            let Opened { path, .. } = auto::open(&LinkConfig::new(&ports[0].interface)).expect("a way to the cable");
+            println!("auto took {path}");
+            let (wanted, named) = if has_zero_copy() {
+                (Way::XdpZeroCopy, "zero-copy")
+            } else {
+                (Way::XdpCopy, "xdp zero-copy refused")
+            };
+            assert_eq!(path.way, wanted, "{path}");
+            assert_eq!(path.refusals.len(), usize::from(!has_zero_copy()), "{path}");
+            assert!(path.to_string().contains(named), "{path}");
+        },
+        |_| {},
+    )
+    .expect("two hosts");
 }
 
 #[test]
