@@ -280,6 +280,18 @@ fn who_hoards_every_frame_does_not_keep_the_link_from_receiving() {
 
 #[test]
 #[ignore = "needs root"]
+#[should_panic(expected = "a pool of another link")]
+fn a_link_receives_into_frames_of_its_own_pool_alone() {
+    let pair = pair();
+    let (left, mut right) = two_sides(&pair, group(1));
+    assert!(right.poll().is_empty(), "all frames are on offer");
+    // Else its own pool could be gone, and the memory somebody else's.
+    let mut pool = left.pool;
+    let _ = right.link.receive(NOW, &mut pool, &mut right.back);
+}
+
+#[test]
+#[ignore = "needs root"]
 fn strangers_are_kept_out_by_the_kernel_and_its_leftovers_by_the_link() {
     let pair = pair();
     for family in families() {

@@ -218,6 +218,49 @@ fn a_link_whose_cable_was_pulled_drops_and_counts_and_goes_on_when_it_is_back() 
     }
 }
 
+#[test]
+#[ignore = "needs root"]
+fn an_ipv6_address_serves_before_the_network_has_confirmed_it() {
+    let pair = pair();
+    let (near, far) = (&pair.left_ports[0], &pair.right_ports[0]);
+    pair.left.inside(|| {
+        // More questions, a second each, than a test has patience for.
+        for (what, value) in [("accept_dad", "1"), ("dad_transmits", "100")] {
+            let setting = format!("/proc/sys/net/ipv6/conf/{}/{what}", near.interface);
+            std::fs::write(setting, value).expect("IPv6");
+        }
+    });
+    pair.left.ip(&["address", "add", "fd00:113::99/64", "dev", &near.interface]).expect("an address");
+    let ours: IpAddr = "fd00:113::99".parse().expect("an address");
+    let plain = pair.left.inside(|| UdpSocket::bind((ours, 0)));
+    assert!(plain.is_err(), "confirmed already: not what is to be tested");
+    let mut publisher = End::open(&pair.left, near, Family::V6, |config| config.address = Address::Is(ours));
+    let mut subscriber = End::open(&pair.right, far, Family::V6, |_| {});
+    subscriber.join(&pair.right);
+    publisher.send(To::Group(Family::V6.group()), &[data(40, 1)]);
+    assert_eq!(subscriber.receive(1), [data(40, 1)]);
+    publisher.close();
+    subscriber.close();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_address_with_a_label_is_one_of_its_interface() {
+    let pair = pair();
+    let near = &pair.left_ports[0];
+    let label = format!("{}:1", near.interface);
+    pair.left.ip(&["address", "add", "10.113.99.1/24", "dev", &near.interface, "label", &label]).expect("an address");
+    let ours: IpAddr = "10.113.99.1".parse().expect("an address");
+    let host = End::open(&pair.left, near, Family::V4, |config| config.address = Address::Is(ours));
+    assert_eq!(host.link.path().nla, ours);
+    host.close();
+    End::open(&pair.left, near, Family::V4, |config| {
+        config.interface = ours.to_string();
+        config.address = Address::Is(ours);
+    })
+    .close();
+}
+
 /// conformance 16, 17, 104
 #[test]
 #[ignore = "needs root"]

@@ -486,7 +486,7 @@ fn a_value_that_cannot_work_is_refused_by_name_with_what_is_possible() {
         "queues = 7 refused: allowed is 0 to 0 on left0"
     );
     let few = refused(|config| config.frames = 100);
-    assert_eq!(few, "frames = 100 refused: allowed is 4096 (twice the fill rings of 1 queues) to 16777216");
+    assert_eq!(few, "frames = 100 refused: allowed is 6144 (twice the fill rings of 1 queues, and a ring) to 16777216");
     let nowhere = refused(|config| config.interface = "nowhere0".into());
     assert_eq!(nowhere, "no interface `nowhere0` here; there are: left0, lo");
 }

@@ -124,11 +124,7 @@ impl Side {
         let plan: FaultPlan = format!("loss=2%,seed={seed}").parse().expect("a plan");
         let (link, pool) = open(port, |_| {});
         let endpoint = Endpoint::new(Faults::new(link, &plan, Time::ZERO), pool, &EndpointConfig::default());
-        Self {
-            endpoint: endpoint.expect("the defaults"),
-            application: Application::default(),
-            begun: Instant::now(),
-        }
+        Self { endpoint: endpoint.expect("the defaults"), application: Application::default(), begun: Instant::now() }
     }
 
     fn now(&self) -> Time {

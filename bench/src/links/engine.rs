@@ -80,7 +80,7 @@ pub fn xdp(port: &Port, workload: &Workload, receives: bool) -> Result<Box<dyn C
     config.data_path = DataPath::Copy;
     config.ring = workload.ring;
     config.tx_budget = workload.budget;
-    config.frames = workload.ring * 2 + if receives { 0 } else { workload.frames };
+    config.frames = workload.ring * 3 + if receives { 0 } else { workload.frames };
     let (link, pool) = XdpLink::open(&config).map_err(words("opening the xdp link"))?;
     let form = link.taken().to_string();
     Engine::over(link, pool, receives, form)

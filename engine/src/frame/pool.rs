@@ -186,7 +186,9 @@ impl Pool {
         self.layout
     }
 
-    pub(super) fn id(&self) -> u32 {
+    /// A number that no other pool ever has.
+    #[inline]
+    pub(crate) fn id(&self) -> u32 {
         self.id
     }
 

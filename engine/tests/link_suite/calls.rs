@@ -21,7 +21,7 @@ pub fn a_full_batch_costs_a_fraction_of_a_call_for_each_packet(fixture: &Fixture
     let calls = after.send_calls - before.send_calls;
     let most = u64::from(count) / packets_a_call;
     assert!((1..=most).contains(&calls), "{calls} calls for {count} packets, not more than {most} were promised");
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn an_idle_poll_makes_no_more_calls_than_promised(fixture: &Fixture) {
@@ -43,5 +43,5 @@ pub fn an_idle_poll_makes_no_more_calls_than_promised(fixture: &Fixture) {
         let calls = after.receive_calls - before.receive_calls;
         assert!(calls <= 1000 * bench.promises.idle_calls, "{calls} calls in 1000 idle turns");
     }
-    bench.is_conserved();
+    bench.ends_conserved();
 }

@@ -56,7 +56,7 @@ pub fn packets_of_every_type_arrive_octet_for_octet_wherever_they_go(fixture: &F
         }
         core::mem::swap(&mut bench.left, &mut bench.right);
     }
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn an_empty_batch_is_no_work(fixture: &Fixture) {
@@ -66,7 +66,7 @@ pub fn an_empty_batch_is_no_work(fixture: &Fixture) {
     }
     assert_eq!(bench.left.link.tally().sent, 0);
     assert!(bench.until_mark().is_empty());
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn batches_of_one_of_all_and_beyond_the_ring_arrive_in_order(fixture: &Fixture) {
@@ -87,7 +87,7 @@ pub fn batches_of_one_of_all_and_beyond_the_ring_arrive_in_order(fixture: &Fixtu
         }
         let numbers = bench.right.arrived.drain(..).map(|packet| number(&packet.octets));
         assert!(numbers.eq(0..count as u32), "batches of {batch}: out of order");
-        bench.is_conserved();
+        bench.ends_conserved();
     }
 }
 
@@ -113,7 +113,7 @@ pub fn what_fits_the_mtu_arrives_and_one_octet_more_is_counted(fixture: &Fixture
             assert_eq!(lengths, [(1, most), (3, 1), (5, most)], "MTU {}, Router Alert {router_alert}", path.mtu);
             assert_eq!(bench.left.link.tally().too_long - before, 2);
         }
-        bench.is_conserved();
+        bench.ends_conserved();
     }
 }
 
@@ -127,7 +127,7 @@ pub fn a_small_batch_takes_what_it_has_room_for_and_the_rest_waits(fixture: &Fix
     bench.until("everything on its way", |bench| bench.left.out.is_empty());
     bench.until("every packet", |bench| bench.right.arrived.len() >= 64);
     assert!(bench.right.arrived.drain(..).map(|packet| number(&packet.octets)).eq(0..64));
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn nothing_is_taken_into_a_full_batch(fixture: &Fixture) {
@@ -150,7 +150,7 @@ pub fn nothing_is_taken_into_a_full_batch(fixture: &Fixture) {
     }
     bench.until("the others", |bench| bench.right.arrived.len() == 5);
     assert!(bench.right.arrived.drain(..).map(|packet| number(&packet.octets)).eq(0..5));
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn slots_of_a_window_come_home_when_they_have_left(fixture: &Fixture) {
@@ -189,5 +189,5 @@ pub fn slots_of_a_window_come_home_when_they_have_left(fixture: &Fixture) {
     drop(writer);
     let run = reader.try_into_run(&bench.left.pool).ok().expect("nothing is in flight");
     bench.left.pool.put_run(run);
-    bench.is_conserved();
+    bench.ends_conserved();
 }

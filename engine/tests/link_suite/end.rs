@@ -270,7 +270,7 @@ impl Bench {
     }
 
     /// Both ends shut down, and every frame is at home.
-    pub fn is_conserved(mut self) {
+    pub fn ends_conserved(mut self) {
         for (side, end) in [("left", &mut self.left), ("right", &mut self.right)] {
             let census = end.shut_down();
             assert_eq!((census.free, census.out, census.slots, census.lent), (census.total, 0, 0, 0), "{side}");

@@ -118,7 +118,7 @@ pub fn garbage_from_the_network_is_counted_and_costs_no_frame(fixture: &Fixture)
     let came = bench.until_mark();
     assert!(came.iter().map(|packet| number(&packet.octets)).eq([77]), "{came:?}");
     bench.pair = Some(pair);
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 /// A link looks at no more of a packet than says whose it is: what it hands up is what came, and what it keeps is counted.
@@ -146,5 +146,5 @@ pub fn pgm_that_makes_no_sense_is_handed_up_as_it_came_or_counted(fixture: &Fixt
     }
     let least = if bench.promises.any_octets { good.len() - 24 } else { 0 };
     assert!(came.len() >= least, "a wrong checksum is no business of a link's: {}", came.len());
-    bench.is_conserved();
+    bench.ends_conserved();
 }

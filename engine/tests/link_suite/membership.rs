@@ -54,7 +54,7 @@ pub fn only_who_joined_hears_a_group_and_only_until_it_leaves(fixture: &Fixture)
         assert_eq!(heard(&mut bench, other, DATA_PORT, 50..53), [], "left once is left, however often it was joined");
         bench.right.leave(other, DATA_PORT);
     }
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn a_channel_is_a_group_and_a_port(fixture: &Fixture) {
@@ -65,7 +65,7 @@ pub fn a_channel_is_a_group_and_a_port(fixture: &Fixture) {
     assert_eq!(heard(&mut bench, group, elsewhere, 5..7), [5, 6]);
     bench.right.leave(group, elsewhere);
     assert_eq!(heard(&mut bench, group, elsewhere, 0..3), [], "and the other channel of the group is still heard");
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn a_port_is_heard_from_listen_to_unlisten(fixture: &Fixture) {
@@ -91,7 +91,7 @@ pub fn a_port_is_heard_from_listen_to_unlisten(fixture: &Fixture) {
     bench.right.with(|end| end.link.unlisten(port)).expect("a port");
     assert_eq!(alone(&mut bench, port, 6..9), []);
     bench.right.with(|end| end.link.unlisten(port)).expect("what is not listened to can be given up");
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn only_the_sources_named_are_heard(fixture: &Fixture) {
@@ -102,7 +102,7 @@ pub fn only_the_sources_named_are_heard(fixture: &Fixture) {
     bench.right.join(two, DATA_PORT, &[nobody]);
     assert_eq!(heard(&mut bench, one, DATA_PORT, 0..3), [0, 1, 2]);
     assert_eq!(heard(&mut bench, two, DATA_PORT, 3..6), []);
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn sources_can_be_named_and_forgotten_while_joined(fixture: &Fixture) {
@@ -119,7 +119,7 @@ pub fn sources_can_be_named_and_forgotten_while_joined(fixture: &Fixture) {
     }
     bench.right.leave(group, DATA_PORT);
     assert_eq!(heard(&mut bench, group, DATA_PORT, 0..2), []);
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn sixteen_channels_are_told_apart(fixture: &Fixture) {
@@ -152,5 +152,5 @@ pub fn sixteen_channels_are_told_apart(fixture: &Fixture) {
         bench.left.push(packet, To::Neighbours(bench.group), false);
     }
     assert_eq!(bench.until_mark().len(), 3);
-    bench.is_conserved();
+    bench.ends_conserved();
 }

@@ -11,8 +11,8 @@
 //! One thread drives both ends, and visits their hosts when they have any: nothing races, nothing is paced by sleeping. That something
 //! does *not* arrive is seen by what is sent after it and does. A case asks only for what [`bench::Promises`] says.
 
-// Not every user runs every case on every bench.
-#![allow(dead_code)]
+// Shared by several tests, none of which needs all of it.
+#![allow(dead_code, unreachable_pub)]
 
 pub mod bench;
 pub mod calls;

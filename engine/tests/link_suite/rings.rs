@@ -36,7 +36,7 @@ pub fn a_sender_far_ahead_of_a_receiver_that_does_not_look_loses_no_frame(fixtur
     assert!(came.iter().map(|packet| number(&packet.octets)).is_sorted_by(|a, b| a < b), "once each, in order");
     assert!(came.iter().all(|packet| packet.octets == odata(number(&packet.octets), 1000)), "each as it was");
     goes_on(&mut bench, 1_000_000);
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn a_receiver_without_frames_goes_on_when_it_has_some_again(fixture: &Fixture) {
@@ -61,11 +61,13 @@ pub fn a_receiver_without_frames_goes_on_when_it_has_some_again(fixture: &Fixtur
         bench.until("a batch on its way", |bench| bench.left.out.is_empty());
     }
     bench.right.read();
-    hoard.into_iter().for_each(|frame| bench.right.pool.put(frame));
+    for frame in hoard {
+        bench.right.pool.put(frame);
+    }
     let came = bench.until_mark();
     assert!(came.iter().map(|packet| number(&packet.octets)).is_sorted_by(|a, b| a < b), "once each, in order");
     goes_on(&mut bench, 2_000_000);
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn frames_in_flight_come_home_when_the_link_shuts_down(fixture: &Fixture) {
@@ -99,7 +101,7 @@ pub fn frames_in_flight_come_home_when_the_link_shuts_down(fixture: &Fixture) {
     drop(writer);
     let run = reader.try_into_run(&bench.left.pool).ok().expect("nothing is in flight any more");
     bench.left.pool.put_run(run);
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn a_link_that_shut_down_does_nothing_more(fixture: &Fixture) {
@@ -111,7 +113,7 @@ pub fn a_link_that_shut_down_does_nothing_more(fixture: &Fixture) {
     for _ in 0..3 {
         assert_eq!(bench.left.receive() + bench.right.receive_into_batch(), 0);
     }
-    bench.is_conserved();
+    bench.ends_conserved();
 }
 
 pub fn a_link_whose_cable_was_pulled_goes_on_when_it_is_back(fixture: &Fixture) {
@@ -142,5 +144,5 @@ pub fn a_link_whose_cable_was_pulled_goes_on_when_it_is_back(fixture: &Fixture) 
         goes_on(&mut bench, round * 1000);
     }
     bench.pair = Some(pair);
-    bench.is_conserved();
+    bench.ends_conserved();
 }

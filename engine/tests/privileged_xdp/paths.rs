@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use pgmx::frame::To;
 use pgmx::link::xdp::{UpstreamBudget, Verdict};
-use pgmx::link::{Address, Encapsulation, Link};
+use pgmx::link::{Address, Channel, Encapsulation, Link};
 use pgmx::wire::net::Vlans;
 
 use super::end::{Came, DATA_PORT, End, FAMILIES, group, odata};
@@ -248,6 +248,30 @@ fn a_channel_with_sources_is_heard_from_those_alone() {
         left.close();
         right.close();
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_channel_that_could_not_be_joined_is_left_to_others_and_one_that_was_joined_stays_as_it_was() {
+    let pair = pair();
+    let mut left = End::open(&pair.left, &pair.left_ports[0], |_| {});
+    let mut right = End::open(&pair.right, &pair.right_ports[0], |_| {});
+    let channel = Channel { group: right.group(), data_port: DATA_PORT };
+    let wrong = [IpAddr::from(right.port.peer_v6)];
+    assert!(pair.right.inside(|| right.link.join(channel, &wrong)).is_err(), "a source of the other family");
+    left.tell(b"to the kernel");
+    right.await_verdict(Verdict::Unclaimed, 1);
+    let raw = pgmx::link::raw::RawConfig::new(&right.port.interface);
+    let mut beside = pair.right.inside(|| pgmx::link::raw::RawLink::open(&raw)).expect("a raw link").0;
+    pair.right.inside(|| beside.join(channel, &[])).expect("nobody has it");
+    drop(beside);
+
+    right.join(&[left.address()]);
+    assert!(pair.right.inside(|| right.link.join(channel, &wrong)).is_err(), "a source of the other family");
+    left.tell(b"as before");
+    assert_eq!(right.hear().payload, b"as before");
+    left.close();
+    right.close();
 }
 
 #[test]

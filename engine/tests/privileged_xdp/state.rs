@@ -234,3 +234,55 @@ fn an_interface_that_is_gone_is_an_error_that_says_so_and_costs_no_frame() {
     left.close();
     right.close();
 }
+
+#[test]
+#[ignore = "needs root"]
+fn the_fewest_frames_that_are_taken_are_enough_to_send_and_to_receive() {
+    let pair = pair();
+    let few = |config: &mut pgmx::link::xdp::XdpConfig| config.frames = 3 * config.ring;
+    let mut left = End::open(&pair.left, &pair.left_ports[0], few);
+    let mut right = End::open(&pair.right, &pair.right_ports[0], few);
+    right.join(&[]);
+    left.tell(b"one of a few");
+    assert_eq!(right.hear().payload, b"one of a few");
+    left.close();
+    right.close();
+    let fewer = End::try_open(&pair.left, &pair.left_ports[0], |config| config.frames = 3 * config.ring - 1);
+    assert!(fewer.is_err_and(|error| error.to_string().starts_with("frames = ")), "nothing could be sent");
+}
+
+/// A veth keeps the tags of its peer's VLAN devices beside the frames.
+#[test]
+#[ignore = "needs root"]
+fn a_link_without_tags_says_that_it_cannot_tell_the_frames_of_the_kernels_vlans_from_its_own() {
+    const ATTEMPT: &str = "frames without a VLAN tag alone";
+    let tagged = Pair::new(&[Cable::tagged(&[5])]).expect("two hosts");
+    if tagged.left_ports[0].tagged.is_none() {
+        eprintln!("skipped: this kernel has no VLAN devices");
+        return;
+    }
+    let left = End::open(&tagged.left, &tagged.left_ports[0], |_| {});
+    let said = refusal(&left, ATTEMPT).expect("there is a VLAN");
+    assert!(said.reason.contains("(5)") && said.remedy.contains("ethtool -K left0 rxvlan off"), "{said}");
+    left.close();
+    let plain = pair();
+    let left = End::open(&plain.left, &plain.left_ports[0], |_| {});
+    assert_eq!(refusal(&left, ATTEMPT), None, "there is none");
+    left.close();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_interface_is_free_again_though_what_came_by_it_is_still_being_read() {
+    let pair = Pair::new(&[Cable::queues(2)]).expect("two hosts");
+    for shut_down in [true, false] {
+        let mut first = End::open(&pair.left, &pair.left_ports[0], |_| {});
+        if shut_down {
+            first.link.shut_down(&mut first.pool);
+        }
+        let End { link, pool, .. } = first;
+        drop(link);
+        End::open(&pair.left, &pair.left_ports[0], |_| {}).close();
+        drop(pool);
+    }
+}

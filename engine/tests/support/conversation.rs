@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use pgmx::endpoint::{Endpoint, EndpointConfig, EndpointStats};
-use pgmx::frame::{Census, ClaimError, Pool};
+use pgmx::frame::{ClaimError, Pool};
 use pgmx::link::Link;
 use pgmx::link::faults::{FaultCounts, FaultPlan, Faults};
 use pgmx::protocol::config::Profile;
@@ -119,8 +119,6 @@ pub struct Saw {
     pub endpoint: EndpointStats,
     /// What was done to the packets that came.
     pub faults: FaultCounts,
-    /// Where the frames are in the end.
-    pub census: Census,
 }
 
 /// How many of two have heard all.
@@ -205,13 +203,13 @@ pub fn talk<L: Link>(
     endpoint.shut_down(&mut ear);
     let census = endpoint.pool().census();
     assert_eq!((census.free, census.out, census.lent, census.slots), (total, 0, 0, 0), "side {side} misses frames");
-    Saw { came, events, source, receiver, endpoint: stats, faults, census }
+    Saw { came, events, source, receiver, endpoint: stats, faults }
 }
 
 impl Saw {
     /// Nothing was lost, although something was harmed on its way.
     pub fn is_complete(&self, script: Script) {
-        assert_eq!(self.came, script.messages, "{self:#?}");
+        assert_eq!(self.came, script.messages);
         let ended_well = matches!(self.events[..], [Event::Opened { .. }, Event::Closed { end: End::Finished, .. }]);
         assert!(ended_well, "{:?}", self.events);
         assert_eq!(self.receiver.all.lost_packets, 0);

@@ -19,7 +19,7 @@ use std::os::fd::AsRawFd;
 use std::panic::resume_unwind;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -218,6 +218,11 @@ impl Port {
         let v4 = |host| Ipv4Addr::new(10, 113, network, host);
         let v6 = |host| Ipv6Addr::new(0xfd00, 0x113, 0, network.into(), 0, 0, 0, u16::from(host));
         Self { interface, address: v4(own), peer: v4(peer), address_v6: v6(own), peer_v6: v6(peer), tagged: None }
+    }
+
+    /// The first cable's left end, for a process that was begun on its host and was told the interface.
+    pub fn on(interface: &str) -> Self {
+        Self::new(interface.into(), 0, 1, 2)
     }
 
     /// End `own` of cable `number`, whose other end is `peer`.
@@ -448,8 +453,28 @@ fn lay(left: &Host, near: &str, right: &Host, far: &str, queues: u32) -> Result<
     left.ip(&[&add.concat()[..], &["netns", &elsewhere]].concat())
 }
 
-/// Cards are lent to one pair of hosts at a time.
-static LENT: Mutex<()> = Mutex::new(());
+/// Whether the cards are lent: to one pair of hosts at a time.
+static LENT: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+/// The cards are ours; hosts move between threads, and this with them.
+#[derive(Debug)]
+struct Turn;
+
+impl Turn {
+    fn take() -> Self {
+        let (lent, back) = &LENT;
+        let waiting = lent.lock().unwrap_or_else(PoisonError::into_inner);
+        *back.wait_while(waiting, |lent| *lent).unwrap_or_else(PoisonError::into_inner) = true;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *LENT.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        LENT.1.notify_one();
+    }
+}
 
 /// Two cards that go home when this is dropped.
 #[derive(Debug)]
@@ -457,15 +482,15 @@ struct Nics {
     home: Host,
     /// The host, as it can be entered, the name there and the name at home.
     away: Vec<(Host, String, String)>,
-    _alone: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Nics {
     /// Moves the cards, if any are lent, to these hosts under these names.
     fn borrow(to: [(&Host, &String); 2]) -> Result<Option<Self>, String> {
         let Some(names) = lent() else { return Ok(None) };
-        let alone = LENT.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut nics = Self { home: Host::current()?, away: Vec::new(), _alone: alone };
+        let turn = Turn::take();
+        let mut nics = Self { home: Host::current()?, away: Vec::new(), _turn: turn };
         for ((host, there), at_home) in to.into_iter().zip(names) {
             let back = host.inside(Host::current)?;
             ip(&["link", "set", "dev", &at_home, "down"])?;

@@ -179,7 +179,9 @@ fn addresses() -> io::Result<Vec<(String, IpAddr)>> {
     // SAFETY: the list is well formed and ours until it is freed below; each entry's name ends with a zero.
     while let Some(entry) = unsafe { at.as_ref() } {
         // SAFETY: as above.
-        let name = unsafe { CStr::from_ptr(entry.ifa_name) }.to_string_lossy().into_owned();
+        let label = unsafe { CStr::from_ptr(entry.ifa_name) }.to_string_lossy();
+        // An IPv4 address may have a label (`eth0:1`); no interface has a colon in its name.
+        let name = label.split(':').next().unwrap_or_default().to_owned();
         all.push((name, address_of(entry.ifa_addr)));
         at = entry.ifa_next;
     }

@@ -82,10 +82,15 @@ impl Netlink {
 
     /// The interface that carries VLAN `vid` of interface `lower`.
     pub(in crate::link) fn vlan_device(&mut self, lower: u32, vid: u16) -> io::Result<Option<u32>> {
-        let mut found = None;
+        Ok(self.vlans_on(lower)?.into_iter().find(|vlan| vlan.0 == vid).map(|vlan| vlan.1))
+    }
+
+    /// The VLANs of interface `lower`, each with the interface that carries it.
+    pub(in crate::link) fn vlans_on(&mut self, lower: u32) -> io::Result<Vec<(u16, u32)>> {
+        let mut found = Vec::new();
         self.ask(libc::RTM_GETLINK, libc::NLM_F_DUMP, &[0; LINK_INFO], |kind, body| {
-            if kind == libc::RTM_NEWLINK && found.is_none() {
-                found = vlan_on(body, lower, vid);
+            if kind == libc::RTM_NEWLINK {
+                found.extend(vlan_on(body, lower));
             }
         })?;
         Ok(found)
@@ -221,8 +226,8 @@ fn refusal(body: &[u8]) -> io::Result<()> {
     }
 }
 
-/// The number of the interface that a link message describes, if it carries this VLAN of that interface.
-fn vlan_on(body: &[u8], lower: u32, vid: u16) -> Option<u32> {
+/// The VLAN that the interface of a link message carries, if it is one of interface `lower`, and the number of that which carries it.
+fn vlan_on(body: &[u8], lower: u32) -> Option<(u16, u32)> {
     let (info, attributes) = body.split_at_checked(LINK_INFO)?;
     let below = attribute(attributes, IFLA_LINK)?;
     let details = attribute(attributes, IFLA_LINKINFO)?;
@@ -230,10 +235,9 @@ fn vlan_on(body: &[u8], lower: u32, vid: u16) -> Option<u32> {
     let number = attribute(attribute(details, IFLA_INFO_DATA)?, IFLA_VLAN_ID)?;
     // Of another network namespace, whose numbers mean other interfaces.
     let is_here = attribute(attributes, IFLA_LINK_NETNSID).is_none();
-    let fits = kind.strip_suffix(b"\0").unwrap_or(kind) == b"vlan"
-        && below == lower.to_ne_bytes()
-        && number.first_chunk::<2>().is_some_and(|number| u16::from_ne_bytes(*number) == vid);
-    (fits && is_here).then(|| word(info, 4))
+    let fits = kind.strip_suffix(b"\0").unwrap_or(kind) == b"vlan" && below == lower.to_ne_bytes();
+    let vid = u16::from_ne_bytes(*number.first_chunk()?);
+    (fits && is_here).then(|| (vid, word(info, 4)))
 }
 
 /// The next hop that a route message names.
@@ -341,13 +345,13 @@ mod tests {
         body[4..8].copy_from_slice(&9_u32.to_ne_bytes());
         body.extend(with(IFLA_LINK, &3_u32.to_ne_bytes()));
         body.extend(with(IFLA_LINKINFO, &details.concat()));
-        assert_eq!(vlan_on(&body, 3, 5), Some(9));
-        assert_eq!((vlan_on(&body, 3, 6), vlan_on(&body, 4, 5)), (None, None));
+        assert_eq!(vlan_on(&body, 3), Some((5, 9)));
+        assert_eq!(vlan_on(&body, 4), None);
         for cut in 0..body.len() {
-            assert_eq!(vlan_on(&body[..cut], 3, 5), None, "cut at {cut}");
+            assert_eq!(vlan_on(&body[..cut], 3), None, "cut at {cut}");
         }
         body.extend(with(IFLA_LINK_NETNSID, &[0; 4]));
-        assert_eq!(vlan_on(&body, 3, 5), None, "on an interface of another namespace");
+        assert_eq!(vlan_on(&body, 3), None, "on an interface of another namespace");
     }
 
     #[test]

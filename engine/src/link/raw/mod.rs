@@ -96,6 +96,8 @@ pub struct RawLink {
     routes: Routes,
     sending: Sending,
     receiving: Receiving,
+    /// The number of the pool whose frames are offered.
+    pool: u32,
     /// The frames that were offered to the kernel, by message.
     offered: Box<[Option<Frame>]>,
     /// The last count of drops; it runs over.
@@ -156,6 +158,7 @@ impl RawLink {
             sending: Sending::new(config.batch, config.batch),
             // The IPv4 header names the sender.
             receiving: Receiving::new(config.batch, 1, address.is_ipv6()),
+            pool: pool.id(),
             offered: (0..config.batch).map(|_| None).collect(),
             drops: 0,
             is_shut: false,
@@ -344,13 +347,15 @@ impl Link for RawLink {
         if self.is_shut || wanted == 0 {
             return Ok(0);
         }
+        // Frames that were offered long ago must still be there.
+        assert!(pool.id() == self.pool, "a pool of another link");
         let offered = self.offer(pool, wanted);
         if offered == 0 {
             return Ok(0);
         }
         self.counters.receive_calls += 1;
-        // SAFETY: the room offered for these messages is that of frames whose tokens are in `offered`, of a pool that is borrowed: the
-        // slab is there, and nobody else may touch those octets.
+        // SAFETY: the room offered for these messages is that of frames whose tokens are in `offered`, all of the one pool that they
+        // ever come from, which is borrowed: the slab is there, and nobody else may touch those octets.
         let came = match unsafe { self.receiving.receive(&self.socket, offered) } {
             Ok(came) => came,
             Err(error) => return self.receive_failed(error),

@@ -38,6 +38,8 @@ struct Open {
 
 pub(super) struct Intake {
     receiving: Receiving,
+    /// The number of the pool that all frames in the slots are of.
+    pool: u32,
     slots: Box<[Option<Frame>]>,
     /// As many times [`JOINED_MAX`] as datagrams are received at a call; nothing where none can be joined.
     spill: Box<[u8]>,
@@ -74,6 +76,7 @@ impl Intake {
         let spills = if gro { batch } else { 0 };
         Self {
             receiving: Receiving::new(batch, if gro { PIECES_MAX + 1 } else { 1 }, true),
+            pool: pool.id(),
             slots: (0..slots(batch)).map(|_| pool.take_for_fill()).collect(),
             // Zeroed by the kernel when first touched, which is never where datagrams come as expected.
             spill: vec![0; spills * JOINED_MAX].into(),
@@ -110,6 +113,8 @@ impl Intake {
         counters: &mut UdpCounters,
         into: &mut RxBatch,
     ) -> io::Result<()> {
+        // Frames that were offered long ago must still be there.
+        assert!(pool.id() == self.pool, "a pool of another link");
         self.hand_up(pool, channels, counters, into);
         let heard = sockets.heard();
         for n in 0..heard {
@@ -122,7 +127,8 @@ impl Intake {
                 break;
             }
             counters.receive_calls += 1;
-            // SAFETY: the room on offer is that of frames in our slots and of our spill: it stays where it is, and nobody else has it.
+            // SAFETY: the room on offer is that of our spill, and of frames in our slots, all of the one pool that they ever come from,
+            // which is borrowed: it is there, and nobody else has it.
             let came = unsafe { self.receiving.receive(sockets.hearing(number), messages) };
             (self.socket, self.done, self.came) = (number, 0, tolerate(came, counters)?);
             self.hand_up(pool, channels, counters, into);

@@ -18,11 +18,15 @@ use std::os::fd::OwnedFd;
 
 use super::config::{Refusal, UdpConfig, UdpError, UdpTaken};
 use crate::link::kernel::channels::hear_all_groups;
+use crate::link::kernel::filter::{self, Front};
 use crate::link::kernel::interface::Interface;
 use crate::link::kernel::messages::{UDP_GRO, UDP_SEGMENT};
-use crate::link::kernel::socket::{KernelAddress, bind, bind_to_interface, family_of, open, option, set_option};
+use crate::link::kernel::socket::{
+    KernelAddress, bind, bind_to_interface, family_of, open, set_option, set_receive_buffer,
+};
 
 const SO_RXQ_OVFL: i32 = 40;
+const IPV6_FREEBIND: i32 = 78;
 /// `ip_mtu_discover` that sets DF and believes no ICMP: what is too long for the interface is refused, whatever a router is said to say.
 const PMTUDISC_PROBE: i32 = 3;
 /// TTL towards one host; the next PGM hop is on this network or a few routers away.
@@ -54,7 +58,13 @@ impl Sockets {
         let port = if config.hear_unicast { config.unicast_port } else { 0 };
         let host = opening.socket(SocketAddr::new(address, port))?;
         opening.set_up_sending(&host)?;
-        taken.receive_buffer = opening.enlarge_queue(&groups)?.min(opening.enlarge_queue(&host)?);
+        taken.receive_buffer = opening.enlarge_queue(&groups)?;
+        if config.hear_unicast {
+            taken.receive_buffer = taken.receive_buffer.min(opening.enlarge_queue(&host)?);
+        } else {
+            // Nobody reads what comes to that port: it shall not pile up in the kernel.
+            opening.shut(&host)?;
+        }
         if taken.receive_buffer < config.receive_buffer {
             taken.refusals.push(Refusal {
                 attempt: "the receive buffer wanted",
@@ -111,6 +121,8 @@ impl Opening<'_> {
             } else {
                 set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &1_i32)?;
                 set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, &1_i32)?;
+                // An address is ours before the network has confirmed that it is nobody else's.
+                set_option(&socket, libc::IPPROTO_IPV6, IPV6_FREEBIND, &1_i32)?;
             }
             hear_all_groups(&socket, self.address, false)?;
             bind(&socket, &KernelAddress::new(address, self.interface.index))?;
@@ -162,13 +174,14 @@ impl Opening<'_> {
 
     /// Asks for the queue that is wanted; octets it got.
     fn enlarge_queue(&self, socket: &OwnedFd) -> Result<u32, UdpError> {
-        let octets = i32::try_from(self.config.receive_buffer).unwrap_or(i32::MAX);
-        if set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &octets).is_err() {
-            let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &octets);
-        }
-        let got = option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF);
-        // The kernel doubles what it is asked for, for its own bookkeeping, and tells the double.
-        got.map(|octets| octets.unsigned_abs() / 2).map_err(|error| self.failed("asking for its queue".into(), error))
+        let got = set_receive_buffer(socket, self.config.receive_buffer);
+        got.map_err(|error| self.failed("asking for a receive buffer".into(), error))
+    }
+
+    /// Lets nothing in.
+    fn shut(&self, socket: &OwnedFd) -> Result<(), UdpError> {
+        let shut = filter::attach(socket, Front::Nothing, &[], &[]);
+        shut.map_err(|error| self.failed("shutting its filter".into(), error))
     }
 
     fn failed(&self, attempt: String, error: io::Error) -> UdpError {

@@ -6,7 +6,7 @@
 use core::fmt;
 use core::net::IpAddr;
 
-use pgmx_ebpf::{Attach, SteeringConfig, UpstreamBudget};
+use pgmx_ebpf::{Attach, QUEUES_MAX, SteeringConfig, UpstreamBudget};
 
 use super::error::XdpError;
 use crate::frame::Layout;
@@ -88,13 +88,13 @@ pub struct XdpConfig {
     pub huge_pages: bool,
     /// Octets of a frame: 2048, or 4096 for an MTU above 1,770; 0 takes what the MTU asks for.
     pub frame_size: u32,
-    /// Frames in all: the fill ring of each queue, the transmit windows, and what is held out of order or delivered. 0 takes 16,384, or
-    /// more where the rings of many queues ask for it.
+    /// Frames in all: the fill ring of each queue, as many that only reception may take, the transmit windows, and what is held out of
+    /// order or delivered. 0 takes 16,384, or more where the rings of many queues ask for it.
     pub frames: u32,
     /// Entries of each ring. 2,048 is a millisecond of 64-octet packets at 2 million a second: as long as a worker may look away.
     pub ring: u32,
     /// Packets that one wake-up call may move in copy mode, where the kernel can be told (Linux 6.17): its own 32 cost a system call
-    /// each, and a transmit ring's worth gains nothing over 256 but delays reception.
+    /// each, and a transmit ring's worth gains nothing over 256 but delays reception. Below 32 the kernel refuses, and keeps its own.
     pub tx_budget: u32,
     /// Time to live of packets to a group.
     pub ttl: u8,
@@ -129,16 +129,26 @@ impl XdpConfig {
 
     /// The queues to open, checked against those that the interface has.
     pub(super) fn queues_of(&self, interface: &Interface) -> Result<Vec<u32>, XdpError> {
-        let Queues::Some(chosen) = &self.queues else { return Ok((0..interface.queues).collect()) };
-        if let Some(&queue) = chosen.iter().find(|&&queue| queue >= interface.queues) {
-            return wrong("queues", queue, format!("0 to {} on {}", interface.queues - 1, interface.name));
+        let Queues::Some(chosen) = &self.queues else {
+            if interface.queues > QUEUES_MAX {
+                return wrong(
+                    "queues",
+                    "all",
+                    format!("at most {QUEUES_MAX} of the {} of {}", interface.queues, interface.name),
+                );
+            }
+            return Ok((0..interface.queues).collect());
+        };
+        let count = interface.queues.min(QUEUES_MAX);
+        if let Some(&queue) = chosen.iter().find(|&&queue| queue >= count) {
+            return wrong("queues", queue, format!("0 to {} on {}", count - 1, interface.name));
         }
         let again = chosen.iter().enumerate().find(|(at, queue)| chosen[..*at].contains(queue));
         if let Some((_, &queue)) = again {
             return wrong("queues", queue, "each queue once");
         }
         if chosen.is_empty() {
-            return wrong("queues", "none", format!("at least one of 0 to {}", interface.queues - 1));
+            return wrong("queues", "none", format!("at least one of 0 to {}", count - 1));
         }
         Ok(chosen.clone())
     }
@@ -162,16 +172,17 @@ impl XdpConfig {
             }
             return Err(XdpError::Mtu { interface: name.clone(), mtu: *mtu, most });
         }
-        // A fill ring for each queue, and as much again to send and to hold.
-        let least = queues * self.ring * 2;
+        // A fill ring for each queue, the reserve that they are filled from, and a ring's worth to send and to hold.
+        let reception = queues * self.ring * 2;
+        let least = reception + self.ring;
         let frames = match self.frames {
-            0 => FRAMES.max(least + FRAMES / 2).min(FRAMES_MAX),
-            frames if (least..=FRAMES_MAX).contains(&frames) => frames,
-            frames => {
-                let rings = format!("{least} (twice the fill rings of {queues} queues) to {FRAMES_MAX}");
-                return wrong("frames", frames, rings);
-            }
+            0 => FRAMES.max(reception + self.ring.max(FRAMES / 2)),
+            frames => frames,
         };
+        if !(least..=FRAMES_MAX).contains(&frames) {
+            let rings = format!("{least} (twice the fill rings of {queues} queues, and a ring) to {FRAMES_MAX}");
+            return wrong("frames", frames, rings);
+        }
         Ok(Layout { frame_size, frames, start: Layout::XDP_HEADROOM })
     }
 
@@ -267,9 +278,14 @@ mod tests {
         let frames = |frames, queues| config(|config| config.frames = frames).layout(&interface(1500, queues), queues);
         assert_eq!(frames(0, 1).expect("a choice").frames, 16_384);
         assert_eq!(frames(0, 64).expect("a choice").frames, 64 * 2048 * 2 + 8192);
-        assert_eq!(frames(4096, 1).expect("just enough").frames, 4096);
-        let few = refused(frames(4096, 2));
-        assert_eq!(few, "frames = 4096 refused: allowed is 8192 (twice the fill rings of 2 queues) to 16777216");
+        assert_eq!(frames(6144, 1).expect("just enough").frames, 6144);
+        let few = refused(frames(6144, 2));
+        assert_eq!(
+            few,
+            "frames = 6144 refused: allowed is 10240 (twice the fill rings of 2 queues, and a ring) to 16777216"
+        );
+        let many = config(|config| config.ring = 32_768).layout(&interface(1500, 256), 256);
+        assert!(refused(many).starts_with("frames = 16809984 refused"), "memory beyond all measure");
     }
 
     #[test]
@@ -280,6 +296,14 @@ mod tests {
         assert_eq!(refused(queues(Queues::Some(vec![0, 4]))), "queues = 4 refused: allowed is 0 to 3 on eth0");
         assert_eq!(refused(queues(Queues::Some(vec![1, 1]))), "queues = 1 refused: allowed is each queue once");
         assert!(refused(queues(Queues::Some(Vec::new()))).contains("at least one"));
+    }
+
+    #[test]
+    fn no_more_queues_are_taken_than_steering_has_room_for() {
+        let queues = |queues| config(|config| config.queues = queues).queues_of(&interface(1500, 300));
+        assert_eq!(refused(queues(Queues::All)), "queues = all refused: allowed is at most 256 of the 300 of eth0");
+        assert_eq!(refused(queues(Queues::Some(vec![256]))), "queues = 256 refused: allowed is 0 to 255 on eth0");
+        assert_eq!(queues(Queues::Some(vec![255])).expect("the last"), [255]);
     }
 
     #[test]

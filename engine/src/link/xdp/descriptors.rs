@@ -5,10 +5,12 @@
 //! an address, and the address names the frame.
 //!
 //! Used by the queues of one `xdp` link. Guards: a descriptor that goes into a ring is that of a frame the pool has marked as being in
-//! a ring, and begins where the layout says.
+//! a ring, and begins where the layout says; the memory outlives the link for whoever still reads it, and holds no queue meanwhile.
 
 use core::num::NonZeroU32;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
+use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
 
 use xsk_rs::config::{FrameSize, QueueSize, UmemConfigBuilder};
 use xsk_rs::umem::Umem;
@@ -23,6 +25,8 @@ pub(super) struct Descriptors {
     umem: Umem,
     pristine: Box<[FrameDesc]>,
     layout: Layout,
+    /// The socket that the memory was registered with, once it is bound: the first queue's.
+    registrar: Option<RawFd>,
 }
 
 /// A frame that came back: its number, and the range in its chunk that the kernel filled.
@@ -50,7 +54,7 @@ impl Descriptors {
             .map_err(|error| refused(error.to_string()))?;
         let frames = NonZeroU32::new(layout.frames).ok_or_else(|| refused("no frames".into()))?;
         let (umem, pristine) = Umem::new(config, frames, huge_pages).map_err(|error| refused(words(&error)))?;
-        let descriptors = Self { umem, pristine: pristine.into(), layout };
+        let descriptors = Self { umem, pristine: pristine.into(), layout, registrar: None };
         let fits = |(index, desc): (usize, &FrameDesc)| {
             desc.addr() == index * layout.frame_size as usize + usize::from(layout.start)
         };
@@ -70,6 +74,22 @@ impl Descriptors {
 
     pub(super) fn umem(&self) -> &Umem {
         &self.umem
+    }
+
+    /// The first queue is bound, on this socket: libxdp gives it the one that the memory was registered with.
+    pub(super) fn bound(&mut self, first: RawFd) {
+        self.registrar = Some(first);
+    }
+
+    /// Gives the first queue back to the interface, after all queues were dropped. libxdp closes the socket it was bound to no earlier
+    /// than it gives up the memory, and a message that is still being read keeps that.
+    pub(super) fn unbind(&mut self) {
+        let Some(socket) = self.registrar.take() else { return };
+        // Without a file to put in its place the queue is free when the last reader is done.
+        let Ok(nothing) = File::open("/dev/null") else { return };
+        // SAFETY: both are open: the socket until libxdp closes it, which is when the memory goes, of which we have a handle. It asks the
+        // socket for nothing before that but where rings were that are unmapped by now, and takes a refusal for an answer.
+        unsafe { libc::dup3(nothing.as_raw_fd(), socket, libc::O_CLOEXEC) };
     }
 
     /// The descriptor of a frame as it was made: for a fill ring.
@@ -97,5 +117,11 @@ impl Descriptors {
             start: (desc.addr() & mask) as u16,
             len: desc.lengths().data() as u16,
         }
+    }
+}
+
+impl Drop for Descriptors {
+    fn drop(&mut self) {
+        self.unbind();
     }
 }

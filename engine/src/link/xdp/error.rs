@@ -101,7 +101,9 @@ pub(super) fn bind_remedy(error: &io::Error, zero_copy: bool, interface: &str) -
 pub(super) fn option_remedy(error: &io::Error, since: &str) -> String {
     match error.raw_os_error() {
         Some(libc::ENOPROTOOPT | libc::EOPNOTSUPP) => format!("{since} has it"),
-        Some(libc::EPERM | libc::EACCES) => "grant it: `setcap cap_net_admin+ep PROGRAM`".into(),
+        Some(libc::EPERM) => "grant it: `setcap cap_net_admin+ep PROGRAM`".into(),
+        // So it answers to a transmit budget that it does not like.
+        Some(libc::EACCES) => "the kernel takes from 32 on, and no more than the ring has entries".into(),
         _ => String::new(),
     }
 }
@@ -177,6 +179,8 @@ mod tests {
         assert!(remedy(libc::EPERM, false).contains("setcap"));
         assert!(remedy(libc::ENOBUFS, false).contains("ulimit -l"));
         assert!(option_remedy(&io::Error::from_raw_os_error(libc::ENOPROTOOPT), "Linux 6.17").contains("6.17"));
+        assert!(option_remedy(&io::Error::from_raw_os_error(libc::EPERM), "Linux 5.11").contains("cap_net_admin"));
+        assert!(option_remedy(&io::Error::from_raw_os_error(libc::EACCES), "Linux 6.17").contains("from 32 on"));
         let refusal = Refusal::new("zero-copy", "Operation not supported", remedy(libc::EOPNOTSUPP, false));
         assert!(refusal.to_string().starts_with("zero-copy refused: Operation not supported ("), "{refusal}");
         assert_eq!(Refusal::new("this", "that", "").to_string(), "this refused: that");

@@ -380,8 +380,9 @@ impl Link for XdpLink {
             }
             std::thread::sleep(Duration::from_micros(100));
         }
-        // Once the sockets are closed the kernel writes to none of our frames: what the rings held is ours again.
+        // Once the sockets are closed the kernel is given none of our frames: what the rings held is ours again.
         self.queues.clear();
+        self.descriptors.unbind();
         pool.recall();
     }
 }

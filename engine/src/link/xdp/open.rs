@@ -76,8 +76,13 @@ impl XdpLink {
             // A driver that saw its fill ring empty sleeps, and looks again only when it is told.
             queue.kick();
         }
-        if !vids.is_empty() && interface.hides_tags() {
-            refusals.push(hidden_tags(&interface.name));
+        if interface.hides_tags() {
+            if vids.is_empty() {
+                let vlans = netlink.as_mut().and_then(|netlink| netlink.vlans_on(interface.index).ok());
+                refusals.extend(foreign_tags(&interface.name, &vlans.unwrap_or_default()));
+            } else {
+                refusals.push(hidden_tags(&interface.name));
+            }
         }
         let detour = if vids.is_empty() || vlan_device.is_some() {
             Detour::open(address, stack.index)
@@ -199,7 +204,7 @@ fn bind(
         }
         // Registered anew for each attempt: a bind that failed half-way leaves nothing of itself in it.
         let mut notes = Vec::new();
-        let (descriptors, pool, huge_pages) = register(config, layout, &mut notes)?;
+        let (mut descriptors, pool, huge_pages) = register(config, layout, &mut notes)?;
         let bound: Result<Vec<Queue>, (u32, std::io::Error)> = numbers
             .iter()
             .map(|&number| {
@@ -208,6 +213,7 @@ fn bind(
             .collect();
         match bound {
             Ok(queues) => {
+                descriptors.bound(queues[0].descriptor());
                 refusals.append(&mut answers);
                 refusals.append(&mut notes);
                 return Ok((Memory { descriptors, pool, queues, huge_pages }, zero_copy));
@@ -300,6 +306,17 @@ fn hidden_tags(name: &str) -> Refusal {
     )
 }
 
+/// Without tags of our own: frames of the kernel's VLANs on the interface look like ours when their tag was taken out of them.
+fn foreign_tags(name: &str, vlans: &[(u16, u32)]) -> Option<Refusal> {
+    let numbers: Vec<String> = vlans.iter().map(|vlan| vlan.0.to_string()).collect();
+    let reason = format!(
+        "rx-vlan-offload is on: what comes to our groups in a VLAN ({}) is not told from what has none, and is taken as well",
+        numbers.join(", ")
+    );
+    let remedy = format!("`ethtool -K {name} rxvlan off`, and on a veth `ethtool -K PEER txvlan off` at its other end");
+    (!vlans.is_empty()).then(|| Refusal::new("frames without a VLAN tag alone", reason, remedy))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,6 +332,13 @@ mod tests {
         assert_eq!(reason, "17 of 2048 KiB are wanted, 16 are free");
         assert_eq!(remedy, "`sysctl vm.nr_hugepages=21`", "four are in use or promised");
         assert!(in_huge_pages(layout(1), "MemTotal: 1 kB").is_err());
+    }
+
+    #[test]
+    fn vlans_that_look_like_no_vlan_are_named() {
+        assert_eq!(foreign_tags("eth0", &[]), None);
+        let said = foreign_tags("eth0", &[(5, 9), (100, 10)]).expect("two").to_string();
+        assert!(said.contains("(5, 100)") && said.contains("`ethtool -K eth0 rxvlan off`"), "{said}");
     }
 
     #[test]

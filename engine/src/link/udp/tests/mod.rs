@@ -269,6 +269,15 @@ fn they_do_so_over_ipv6_as_far_as_loopback_has_it() {
 }
 
 #[test]
+#[should_panic(expected = "a pool of another link")]
+fn a_link_receives_into_frames_of_its_own_pool_alone() {
+    let mut host = Place::new().publisher();
+    // Else its own could be gone, and its memory somebody else's.
+    let mut other = Pool::anonymous(host.pool.layout()).expect("a small mapping");
+    let _ = host.link.receive(NOW, &mut other, &mut host.into);
+}
+
+#[test]
 fn what_waits_in_a_link_that_shuts_down_is_gone_and_its_frames_are_free() {
     let place = Place::new();
     let (mut publisher, mut subscriber) = (place.publisher(), place.subscriber(|_| {}));
@@ -466,6 +475,19 @@ fn what_a_queue_has_no_room_for_is_told() {
     assert_eq!(subscriber.receive(1), [data(20, 0)]);
     assert_eq!(came + subscriber.counters().kernel_drops, 100);
     publisher.close();
+    subscriber.close();
+}
+
+#[test]
+fn what_comes_to_a_port_that_nobody_reads_does_not_pile_up() {
+    let place = Place::new();
+    let subscriber = place.subscriber(|_| {});
+    let sockets = subscriber.link.sockets.as_ref().expect("open");
+    let unread = UdpSocket::from(sockets.host.try_clone().expect("a descriptor"));
+    let (stranger, _) = place.stranger();
+    stranger.send_to(&data(100, 0), unread.local_addr().expect("bound")).expect("loopback");
+    let came = unread.recv(&mut [0; 200]).expect_err("nothing was let in");
+    assert_eq!(came.kind(), io::ErrorKind::WouldBlock);
     subscriber.close();
 }
 
