@@ -63,6 +63,8 @@ pub(super) struct Guest {
     pub(super) parts: Vec<PartResult>,
     /// Why it did not end as it should.
     pub(super) died: Option<String>,
+    /// The first thing that no hardware would have taken: what passed beside it proves little.
+    pub(super) complaint: Option<String>,
 }
 
 /// Reads what came over the guest's line.
@@ -90,7 +92,7 @@ pub(super) fn read(said: &str) -> Guest {
             }
         } else if let Some((_, told)) = line.split_once("data path on ") {
             // The first word about it: every link of the part has the same cards.
-            guest.mode = guest.mode.take().or_else(|| told.split_once(": ").map(|(_, mode)| mode.to_owned()));
+            guest.mode = guest.mode.take().or_else(|| told.split_once(": ").map(|(_, mode)| of_mode(mode)));
         } else if let Some(told) = after(line, "skipped: ") {
             part.skipped.push(told.to_owned());
         } else if let Some(result) = line.strip_prefix("test result: ") {
@@ -108,6 +110,13 @@ pub(super) fn read(said: &str) -> Guest {
         }
     }
     guest
+}
+
+/// What was taken, and why not zero-copy if that was refused; the rest of what was refused is about other things.
+fn of_mode(told: &str) -> String {
+    let mut clauses = told.split("; ");
+    let taken = clauses.next().unwrap_or_default();
+    clauses.find(|clause| clause.starts_with("zero-copy refused")).map_or(taken.into(), |why| format!("{taken}; {why}"))
 }
 
 /// What follows `mark`, which may stand behind the name of the test that is running.
@@ -147,7 +156,8 @@ impl Row {
                 let failed = guest.parts.iter().filter(|part| !part.is_passed());
                 let failed = failed.map(|part| format!("{release}: {}: {}", part.name, part.note()));
                 let died = guest.died.iter().map(|why| format!("{release}: {why}"));
-                died.chain(failed).chain(missing).chain(self.wrong_mode()).collect()
+                let complaint = guest.complaint.iter().map(|what| format!("{release}: the emulator: {what}"));
+                died.chain(complaint).chain(failed).chain(missing).chain(self.wrong_mode()).collect()
             }
         }
     }
@@ -191,6 +201,9 @@ pub(super) fn table(rows: &[Row]) -> String {
                     let result = if part.is_passed() { "passed" } else { "FAILED" };
                     line("", &part.name, result, part.seconds, &part.note());
                 }
+                if let Some(what) = &guest.complaint {
+                    line("", "emulator", "FAILED", 0, what);
+                }
                 if let Some(why) = &guest.died {
                     line("", "end", "FAILED", 0, why);
                 }
@@ -215,7 +228,7 @@ mod tests {
         @vm end session 0 7\r\n@vm done\r\n";
 
     const BAD: &str = "@vm up 6.1.0-50-cloud-amd64 2\n@vm begin session 2\ntest a ... data path on left0: AF_XDP native, copy, \
-        queues: 1; zero-copy refused: no\nok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\n    a line of b\n\n\
+        queues: 1; huge pages refused: none; zero-copy refused: no; budget refused: x\nok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\n    a line of b\n\n\
         failures:\n    b\n\ntest result: FAILED. 1 passed; 1 failed; 0 ignored; finished in 1s\n@vm end session 101 9\n\
         @vm begin steering 9\ntest c ... skipped: c: wants two cables\nok\n";
 
@@ -236,6 +249,7 @@ mod tests {
         assert!(!guest.is_done);
         let [session, steering] = &guest.parts[..] else { panic!("{guest:?}") };
         assert_eq!(session.failed, ["b"]);
+        assert_eq!(guest.mode.as_deref(), Some("AF_XDP native, copy, queues: 1; zero-copy refused: no"));
         assert!(!session.is_passed() && session.note().starts_with("b (status 101)"));
         assert!(!steering.is_passed());
         assert_eq!(steering.note(), "did not end; skipped there: c: wants two cables");
@@ -265,6 +279,14 @@ mod tests {
         assert!(row(GOOD, false).wrong_mode().is_some());
         assert_eq!(row(BAD, false).wrong_mode(), None, "a refusal of zero-copy is not zero-copy");
         assert!(row("", true).wrong_mode().is_some());
+    }
+
+    #[test]
+    fn what_the_emulator_complains_of_fails_a_kernel() {
+        let guest = Guest { complaint: Some("Invalid read".into()), ..read(GOOD) };
+        let parts = PARTS.iter().filter(|part| part.name == "session").collect();
+        let row = Row::Ran { release: "k".into(), wants_zero_copy: true, parts, guest };
+        assert_eq!(row.faults(), ["k: the emulator: Invalid read"]);
     }
 
     #[test]
