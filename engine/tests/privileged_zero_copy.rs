@@ -163,11 +163,8 @@ fn auto_takes_zero_copy_where_the_driver_has_it_and_says_so_and_else_why_not() {
         |ports| {
             let Opened { path, .. } = auto::open(&LinkConfig::new(&ports[0].interface)).expect("a way to the cable");
             println!("auto took {path}");
-            let (wanted, named) = if has_zero_copy() {
-                (Way::XdpZeroCopy, "zero-copy")
-            } else {
-                (Way::XdpCopy, "xdp zero-copy refused")
-            };
+            let (wanted, named) =
+                if has_zero_copy() { (Way::XdpZeroCopy, "zero-copy") } else { (Way::XdpCopy, "xdp zero-copy refused") };
             assert_eq!(path.way, wanted, "{path}");
             assert_eq!(path.refusals.len(), usize::from(!has_zero_copy()), "{path}");
             assert!(path.to_string().contains(named), "{path}");
