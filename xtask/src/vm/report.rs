@@ -165,7 +165,7 @@ impl Row {
     /// The tests demand the mode themselves; this one notices when none of them said a word about it.
     fn wrong_mode(&self) -> Option<String> {
         let Self::Ran { release, wants_zero_copy, parts, guest } = self else { return None };
-        if !parts.iter().any(|part| part.over_cards) {
+        if !parts.iter().any(|part| part.tells_mode) {
             return None;
         }
         let is_as_wanted = guest.mode.as_deref().is_some_and(|mode| is_zero_copy(mode) == *wants_zero_copy);
@@ -193,7 +193,7 @@ pub(super) fn table(rows: &[Row]) -> String {
                 let booted = if guest.is_up { "passed" } else { "FAILED" };
                 let again = if guest.boots > 1 { format!("at the {}. attempt", guest.boots) } else { String::new() };
                 line(release, "boot", booted, guest.boot_seconds, &again);
-                if parts.iter().any(|part| part.over_cards) {
+                if parts.iter().any(|part| part.tells_mode) {
                     let mode = if row.wrong_mode().is_none() { "passed" } else { "FAILED" };
                     line("", "data path", mode, 0, guest.mode.as_deref().unwrap_or("none told"));
                 }
