@@ -33,7 +33,7 @@ pub enum SteeringError {
     Missing(&'static str),
     /// Another program owns the interface.
     #[error(
-        "XDP attach on {interface} refused: {owner} is already attached; run on another interface, use --io raw, or take its place with --replace"
+        "XDP attach on {interface} refused: {owner} is already attached; run on another interface, use --io raw (udp for PGM in UDP), or take its place with --replace"
     )]
     Occupied {
         /// The interface.

@@ -50,7 +50,7 @@ pub enum LinkError {
     },
     /// Another link on this host already takes these packets off the interface, or would lose them to us.
     #[error(
-        "{channel} on {interface} is in use by process {pid} over {link}: both cannot have it, because AF_XDP takes packets off the interface; end that process, use another group or port, or run both with --io raw"
+        "{channel} on {interface} is in use by process {pid} over {link}: both cannot have it, because AF_XDP takes packets off the interface; end that process, use another group or port, or run both over kernel sockets (--io raw, or udp for PGM in UDP)"
     )]
     Claimed {
         /// What was asked for.

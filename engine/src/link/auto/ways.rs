@@ -157,7 +157,7 @@ mod xdp {
             XdpError::Interface(error) => return Shut::Ends(error.into()),
             XdpError::Steering(SteeringError::Occupied { owner, interface }) => {
                 let remedy = format!(
-                    "take its place with --replace, or detach it: `ip link set dev {interface} xdp off`; beside it there is --io raw"
+                    "take its place with --replace, or detach it: `ip link set dev {interface} xdp off`; beside it there is --io raw, or udp for PGM in UDP"
                 );
                 Refusal::new(attempt, format!("{owner} is attached to {interface}"), remedy)
             }

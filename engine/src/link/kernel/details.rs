@@ -6,14 +6,12 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 
+use super::attributes::{attribute, put};
 use super::socket::open;
 
 const HEADER: usize = 16;
 const GENERIC_HEADER: usize = 4;
 const LINK_INFO: usize = 16;
-const ATTRIBUTE: usize = 4;
-/// Kinds carry two flags on top: nested, and network octet order.
-const KIND: u16 = 0x3fff;
 
 /// Attributes of a link message, by `linux/if_link.h`.
 const IFLA_LINKINFO: u16 = 18;
@@ -72,10 +70,7 @@ fn unreadable() -> io::Error {
 /// The body of a generic message with one attribute.
 fn generic(command: u8, kind: u16, value: &[u8]) -> Vec<u8> {
     let mut body = vec![command, 1, 0, 0];
-    body.extend_from_slice(&((ATTRIBUTE + value.len()) as u16).to_ne_bytes());
-    body.extend_from_slice(&kind.to_ne_bytes());
-    body.extend_from_slice(value);
-    body.resize(body.len().next_multiple_of(4), 0);
+    put(&mut body, kind, value);
     body
 }
 
@@ -129,27 +124,15 @@ fn read_u16(attributes: &[u8], kind: u16) -> Option<u16> {
     attribute(attributes, kind)?.first_chunk().map(|octets| u16::from_ne_bytes(*octets))
 }
 
-/// The value of the first attribute of this kind.
-fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    loop {
-        let [l0, l1, k0, k1] = *attributes.first_chunk::<ATTRIBUTE>()?;
-        let len = usize::from(u16::from_ne_bytes([l0, l1]));
-        // A length below its own header would not get on: `get` refuses it.
-        let value = attributes.get(ATTRIBUTE..len)?;
-        if u16::from_ne_bytes([k0, k1]) & KIND == wanted {
-            return Some(value);
-        }
-        attributes = attributes.get(len.next_multiple_of(4)..)?;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn put(kind: u16, value: &[u8]) -> Vec<u8> {
-        generic(0, kind, value)[GENERIC_HEADER..].to_vec()
+        let mut octets = Vec::new();
+        super::put(&mut octets, kind, value);
+        octets
     }
 
     fn link_body(attributes: &[Vec<u8>]) -> Vec<u8> {

@@ -4,6 +4,7 @@
 //! Used by the links `xdp`, `raw` and `udp`. Guards: every answer is of the network namespace of the calling thread, and nothing asked
 //! for here outlives the process.
 
+mod attributes;
 pub(super) mod channels;
 pub(super) mod claims;
 pub(super) mod details;

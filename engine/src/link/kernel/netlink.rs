@@ -9,17 +9,15 @@ use core::net::IpAddr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use super::attributes::{attribute, put};
 use super::socket::{family_of, open, set_option};
 use crate::wire::net::MacAddr;
 
-/// `struct nlmsghdr`, `ifinfomsg`, `rtmsg`, `ndmsg`, `rtattr`: their octets.
+/// `struct nlmsghdr`, `ifinfomsg`, `rtmsg`, `ndmsg`: their octets.
 const HEADER: usize = 16;
 const LINK_INFO: usize = 16;
 const ROUTE: usize = 12;
 const NEIGHBOUR: usize = 12;
-const ATTRIBUTE: usize = 4;
-/// Attribute kinds carry two flags on top: nested, and network octet order.
-const KIND: u16 = 0x3fff;
 
 /// `linux/if_link.h`.
 const IFLA_LINK: u16 = 5;
@@ -282,31 +280,9 @@ fn put_address(question: &mut Vec<u8>, kind: u16, address: IpAddr) {
     }
 }
 
-/// Appends an attribute; all that are put here are a multiple of four octets long.
-fn put(question: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    question.extend_from_slice(&((ATTRIBUTE + value.len()) as u16).to_ne_bytes());
-    question.extend_from_slice(&kind.to_ne_bytes());
-    question.extend_from_slice(value);
-}
-
 fn word(bytes: &[u8], at: usize) -> u32 {
     let word = bytes.get(at..at + size_of::<u32>()).and_then(|word| word.try_into().ok());
     word.map_or(0, u32::from_ne_bytes)
-}
-
-/// The value of the first attribute of this kind.
-fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    // Each round takes at least the attribute's own header off the front, so this ends.
-    while let Some(header) = attributes.first_chunk::<ATTRIBUTE>() {
-        let octets = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        let kind = u16::from_ne_bytes([header[2], header[3]]) & KIND;
-        let value = attributes.get(ATTRIBUTE..octets)?;
-        if kind == wanted {
-            return Some(value);
-        }
-        attributes = attributes.get(octets.next_multiple_of(4)..)?;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -321,7 +297,6 @@ mod tests {
     fn with(kind: u16, value: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         put(&mut bytes, kind, value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes
     }
 

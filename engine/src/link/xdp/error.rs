@@ -124,7 +124,7 @@ pub enum XdpError {
     },
     /// Packets may be longer than a frame.
     #[error(
-        "the MTU of {interface} is {mtu}, and one frame holds {most}: `ip link set dev {interface} mtu {most}`, or run with --io raw"
+        "the MTU of {interface} is {mtu}, and one frame holds {most}: `ip link set dev {interface} mtu {most}`, or run with --io raw (udp for PGM in UDP)"
     )]
     Mtu {
         /// The interface.

@@ -372,8 +372,9 @@ impl Receiver {
         }
     }
 
-    /// RFC 3208 §15.3.2, conformance 108: a unicast NCF with OPT_NBR_UNREACH is repeated for our neighbours with TTL 1.
+    /// Repeats a unicast NCF with OPT_NBR_UNREACH for our neighbours.
     fn send_relay(&mut self, pool: &mut Pool, out: &mut TxBatch) {
+        // RFC 3208 §15.3.2, conformance 108: with TTL 1.
         let Relay { octets, len } = &mut self.relay;
         if *len == 0 || out.room() == 0 {
             return;
