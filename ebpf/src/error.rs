@@ -20,11 +20,13 @@ pub enum SteeringError {
     },
     /// The kernel refused the program or a map.
     #[error(
-        "loading the XDP steering program failed: {0}; it needs Linux 5.10 and root, or CAP_BPF and CAP_NET_ADMIN (and before Linux 5.11 a large `ulimit -l`)"
+        "loading the XDP steering program failed: {0}; it needs Linux 5.10 and root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (and before Linux 5.11 a large `ulimit -l`)"
     )]
     Load(#[source] EbpfError),
     /// The verifier or the rights refused the program.
-    #[error("loading the XDP steering program failed: {0}; it needs Linux 5.10 and root, or CAP_BPF and CAP_NET_ADMIN")]
+    #[error(
+        "loading the XDP steering program failed: {0}; it needs Linux 5.10 and root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
+    )]
     Verify(String),
     /// The object does not hold what this loader was written for.
     #[error("the compiled steering program has no `{0}`: rebuild from clean")]

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use aya::programs::loaded_programs;
+use aya::programs::{ProgramError, ProgramInfo, loaded_programs};
 
 use crate::link;
 use crate::netlink::{self, Place};
@@ -28,10 +28,24 @@ pub(crate) fn evict(interface: &str, index: u32) -> Result<Vec<Owner>, SteeringE
     Ok(evicted)
 }
 
+/// The program of this number, if it is there.
+fn look_up(id: u32) -> io::Result<Option<ProgramInfo>> {
+    for program in loaded_programs() {
+        match program {
+            Ok(program) if program.id() == id => return Ok(Some(program)),
+            Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EPERM) => {
+                return Err(io::Error::other("looking it up takes CAP_SYS_ADMIN, which this process does not have"));
+            }
+            // Another one, or one that just went.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(None)
+}
+
 fn detach(index: u32, place: Place, id: u32) -> io::Result<()> {
     let gone = || io::Error::other("it was just replaced by another one; try again");
-    let program = loaded_programs().flatten().find(|program| program.id() == id).ok_or_else(gone)?;
-    let program = program.fd().map_err(io::Error::other)?;
+    let program = look_up(id)?.ok_or_else(gone)?.fd().map_err(io::Error::other)?;
     match netlink::detach(index, place, program.as_fd()) {
         // It was attached by a link, which netlink does not touch.
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}

@@ -142,6 +142,42 @@ fn a_program_leaves_when_it_is_dropped_though_a_copy_of_its_link_is_open() {
     });
 }
 
+/// Takes all rights from this thread but those that are said to be enough.
+fn keep_the_rights_that_are_named() {
+    const VERSION_3: u32 = 0x2008_0522;
+    // CAP_NET_ADMIN and CAP_NET_RAW; CAP_PERFMON and CAP_BPF in the second word.
+    let (low, high) = (1_u32 << 12 | 1 << 13, 1_u32 << (38 - 32) | 1 << (39 - 32));
+    let header = [VERSION_3, 0];
+    // Effective, permitted, inheritable, for each word.
+    let rights = [low, low, 0, high, high, 0];
+    // SAFETY: the kernel reads two words and six, which live through the call.
+    let answer = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), rights.as_ptr()) };
+    assert_eq!(answer, 0, "rights can be given up");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_rights_that_are_named_are_enough_to_attach_and_the_one_that_replacing_takes_is_named_too() {
+    on_a_host(|index| {
+        std::thread::scope(|scope| {
+            let other = somebody();
+            attach_by_netlink(&other, index, XdpFlags::DRV_MODE);
+            let poor = scope.spawn(|| {
+                keep_the_rights_that_are_named();
+                let refusal = Steering::attach(&replacing(index)).expect_err("it cannot be looked up").to_string();
+                assert!(refusal.contains("CAP_SYS_ADMIN") && refusal.contains("xdp off"), "{refusal}");
+            });
+            poor.join().expect("a refusal that says what is missing");
+            Steering::attach(&replacing(index)).expect("with all rights");
+            let poor = scope.spawn(|| {
+                keep_the_rights_that_are_named();
+                Steering::attach(&config(index)).map(drop).expect("enough for that");
+            });
+            poor.join().expect("attached");
+        });
+    });
+}
+
 #[test]
 #[ignore = "needs root"]
 fn replacing_nobody_is_attaching() {

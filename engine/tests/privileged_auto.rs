@@ -109,9 +109,9 @@ fn without_rights_there_is_udp_and_else_an_error_that_names_what_to_grant() {
         rights::without(|| {
             let error = refused(port, |config| config).to_string();
             for part in [
-                "xdp refused: it needs CAP_NET_RAW, CAP_BPF, CAP_NET_ADMIN, which this process does not have",
+                "xdp refused: it needs CAP_NET_RAW, CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, which this process does not have",
                 "raw refused: it needs CAP_NET_RAW",
-                "setcap cap_net_raw,cap_bpf,cap_net_admin+ep /",
+                "setcap cap_net_raw,cap_bpf,cap_perfmon,cap_net_admin+ep /",
                 "epgm://",
             ] {
                 assert!(error.contains(part), "{part} is not in: {error}");

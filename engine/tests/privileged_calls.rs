@@ -136,12 +136,12 @@ const ROUNDS: u32 = 500;
 
 #[test]
 #[ignore = "needs root"]
-fn a_sender_makes_a_call_for_a_batch_and_none_for_a_packet() {
+fn strace_sees_a_sender_make_a_call_for_a_batch_and_none_for_a_packet() {
     if let Ok(role) = std::env::var(ROLE) {
         return be_traced(&role);
     }
     for (kind, packets_a_call) in [("xdp", 32), ("raw", 64), ("udp", 64)] {
-        let test = "a_sender_makes_a_call_for_a_batch_and_none_for_a_packet";
+        let test = "strace_sees_a_sender_make_a_call_for_a_batch_and_none_for_a_packet";
         let calls = network(&cost(test, kind, "send", 10, ROUNDS));
         let most = i64::from(ROUNDS * BATCH / packets_a_call);
         // Two runs differ by a few, in how often they were interrupted.
@@ -151,12 +151,12 @@ fn a_sender_makes_a_call_for_a_batch_and_none_for_a_packet() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_polling_receiver_over_xdp_makes_no_call_and_over_sockets_one_for_each() {
+fn strace_sees_a_polling_receiver_make_no_call_over_xdp_and_one_for_each_socket() {
     if let Ok(role) = std::env::var(ROLE) {
         return be_traced(&role);
     }
     for (kind, calls_a_poll) in [("xdp", 0), ("raw", 1), ("udp", 2)] {
-        let test = "a_polling_receiver_over_xdp_makes_no_call_and_over_sockets_one_for_each";
+        let test = "strace_sees_a_polling_receiver_make_no_call_over_xdp_and_one_for_each_socket";
         let calls = network(&cost(test, kind, "poll", 10, ROUNDS * 10));
         let most = i64::from(ROUNDS * 10) * calls_a_poll;
         assert!((most - 20..=most + 20).contains(&calls), "{kind}: {calls} calls, {most} were promised");

@@ -15,9 +15,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use netns::{Cable, Host, Pair};
-use pgmx::frame::{Reader, SlotLayout, To, Writer, window};
+use pgmx::frame::{Reader, RxBatch, SlotLayout, To, Writer, window};
 use pgmx::link::raw::{RawConfig, RawError, RawLink};
-use pgmx::link::{Address, Link};
+use pgmx::link::{Address, Link, LinkError};
+use pgmx::time::Time;
 use pgmx::wire::PacketType;
 use raw_link::{DATA_PORT, SOURCE_PORT, Side, channel, data, families, packet};
 
@@ -201,7 +202,7 @@ fn an_interface_that_goes_down_costs_packets_and_nothing_else_and_works_again_wh
 
 #[test]
 #[ignore = "needs root"]
-fn an_interface_that_is_gone_stops_nothing_and_every_frame_comes_home() {
+fn an_interface_that_is_gone_is_told_after_a_second_of_silence_and_every_frame_comes_home() {
     for group in families() {
         let pair = pair();
         let mut left = Side::on(&pair.left, &pair.left_ports[0], group);
@@ -215,6 +216,9 @@ fn an_interface_that_is_gone_stops_nothing_and_every_frame_comes_home() {
             assert_eq!(side.flush(), 1);
             assert_eq!((side.link.counters().unreachable, side.link.counters().sent), (1, 0));
             assert!(side.poll().is_empty());
+            let (later, mut none) = (Time::from_nanos(2_000_000_000), RxBatch::new(1));
+            let told = side.link.receive(later, &mut side.pool, &mut none);
+            assert!(matches!(&told, Err(LinkError::Gone { interface }) if !interface.is_empty()), "{told:?}");
         }
         left.close();
         right.close();
@@ -431,7 +435,7 @@ fn ten_thousand_packets_cross_a_cable() {
 
 #[test]
 #[ignore = "needs root and strace"]
-fn the_kernel_sees_a_call_for_each_64_packets_both_ways() {
+fn strace_sees_a_call_for_each_64_packets_both_ways() {
     let summary = std::env::temp_dir().join(format!("pgmx-calls-{}", std::process::id()));
     let test = ["--exact", "ten_thousand_packets_cross_a_cable", "--ignored", "--test-threads=1"];
     let done = Command::new("strace")

@@ -184,7 +184,9 @@ fn the_doctor_needs_no_right_and_names_those_that_links_need() {
     let rights = rights.expect("a line on rights");
     assert_eq!(rights["state"], "blocks");
     assert!(
-        rights["remedy"].as_str().is_some_and(|remedy| remedy.contains("setcap cap_net_raw,cap_bpf,cap_net_admin+ep"))
+        rights["remedy"]
+            .as_str()
+            .is_some_and(|remedy| remedy.contains("setcap cap_net_raw,cap_bpf,cap_perfmon,cap_net_admin+ep"))
     );
     assert!(rights["instead"].as_str().is_some_and(|instead| instead.contains("epgm://")));
     assert_eq!(report["interfaces"][0]["verdicts"][0]["io"], Value::Null);

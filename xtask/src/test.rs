@@ -24,6 +24,9 @@ const BUDGET_RECEIVE: u64 = 350;
 /// A compiler's mood is not a regression; a tenth is.
 const BUDGET_SLACK_PERCENT: u64 = 10;
 
+/// Programs that some privileged tests ask, which then have them in their names.
+const TOOLS: [&str; 2] = ["tshark", "strace"];
+
 const fn minutes(n: u64) -> Duration {
     Duration::from_secs(n * 60)
 }
@@ -109,14 +112,41 @@ fn privileged(root: &Path, long: bool, filter: Option<&str>) -> Outcome {
     } else {
         Some("needs root")
     };
-    let Some(refused) = refused else {
-        return Outcome::of(&with_long(cmd.arg("--test-threads=1"), long), minutes(if long { 30 } else { 10 }));
+    let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !setup::has_command(tool)).collect();
+    let list = || {
+        let list = cmd.clone().arg("--list").bounded(minutes(15), Output::Keep);
+        list.and_then(|ended| ended.verdict().map(|()| ended.stdout))
+            .map_err(|why| Outcome::Failed(format!("cannot even be listed: {why}")))
     };
-    match cmd.arg("--list").bounded(minutes(15), Output::Keep).and_then(|ended| ended.verdict().map(|()| ended.stdout))
-    {
-        Ok(list) => Outcome::Skipped(format!("{refused}: {}", listed_tests(&list).join(", "))),
-        Err(why) => Outcome::Failed(format!("cannot even be listed: {why}")),
+    if refused.is_none() && missing.is_empty() {
+        return privileged_run(cmd, long);
     }
+    let list = match list() {
+        Ok(list) => list,
+        Err(failed) => return failed,
+    };
+    let tests = listed_tests(&list);
+    if let Some(refused) = refused {
+        return Outcome::Skipped(format!("{refused}: {}", tests.join(", ")));
+    }
+    let skips = missing.iter().flat_map(|tool| ["--skip".to_owned(), (*tool).to_owned()]);
+    match privileged_run(cmd.args(skips), long) {
+        Outcome::Passed(_) => Outcome::Passed(format!(
+            "skipped, for want of {} (`cargo xtask setup`): {}",
+            missing.join(", "),
+            tests_that_need(&missing, &tests).join(", ")
+        )),
+        other => other,
+    }
+}
+
+fn privileged_run(cmd: Cmd, long: bool) -> Outcome {
+    Outcome::of(&with_long(cmd.arg("--test-threads=1"), long), minutes(if long { 60 } else { 15 }))
+}
+
+/// The tests whose names hold that of a missing tool.
+fn tests_that_need<'a>(missing: &[&str], tests: &[&'a str]) -> Vec<&'a str> {
+    tests.iter().filter(|test| missing.iter().any(|tool| test.contains(tool))).copied().collect()
 }
 
 fn has_privileged_tests(root: &Path) -> bool {
@@ -208,6 +238,14 @@ mod tests {
         assert!(judge_budget("send 200 instructions/packet\n").is_err());
         assert!(judge_budget("send 0 instructions/packet\nreceive 0 instructions/packet\n").is_err());
         assert!(judge_budget("send NaN instructions/packet\nreceive 1 instructions/packet\n").is_err());
+    }
+
+    #[test]
+    fn tests_that_ask_a_program_which_is_not_there_are_told_by_their_names() {
+        let tests = ["xdp::tshark_reads_it", "frames_come_home", "strace_sees_no_call"];
+        assert_eq!(tests_that_need(&["strace"], &tests), ["strace_sees_no_call"]);
+        assert_eq!(tests_that_need(&TOOLS, &tests), ["xdp::tshark_reads_it", "strace_sees_no_call"]);
+        assert!(tests_that_need(&[], &tests).is_empty());
     }
 
     #[test]

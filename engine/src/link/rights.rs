@@ -16,17 +16,19 @@ pub enum Right {
     NetRaw,
     /// `CAP_IPC_LOCK`: lock memory beyond the limit.
     IpcLock,
-    /// `CAP_SYS_ADMIN`: see the programs of others; has `CAP_BPF` in it.
+    /// `CAP_SYS_ADMIN`: see the programs of others; has `CAP_BPF` and `CAP_PERFMON` in it.
     SysAdmin,
     /// `CAP_SYS_NICE`: real-time priorities.
     SysNice,
     /// `CAP_BPF`: load programs and maps.
     Bpf,
+    /// `CAP_PERFMON`: load programs that compute with addresses, as those do that read packets with options.
+    Perfmon,
 }
 
 impl Right {
     /// What the `xdp` link needs.
-    pub const XDP: [Self; 3] = [Self::NetRaw, Self::Bpf, Self::NetAdmin];
+    pub const XDP: [Self; 4] = [Self::NetRaw, Self::Bpf, Self::Perfmon, Self::NetAdmin];
     /// What the `raw` link needs.
     pub const RAW: [Self; 1] = [Self::NetRaw];
 
@@ -39,6 +41,7 @@ impl Right {
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::SysNice => "CAP_SYS_NICE",
             Self::Bpf => "CAP_BPF",
+            Self::Perfmon => "CAP_PERFMON",
         }
     }
 
@@ -51,6 +54,7 @@ impl Right {
             Self::SysAdmin => 21,
             Self::SysNice => 23,
             Self::Bpf => 39,
+            Self::Perfmon => 38,
         }
     }
 }
@@ -82,8 +86,8 @@ impl Rights {
     /// Whether this one is among them.
     pub fn has(self, right: Right) -> bool {
         let bit = |right: Right| self.effective >> right.bit() & 1 == 1;
-        // The kernel took CAP_BPF out of CAP_SYS_ADMIN, which still stands for it.
-        bit(right) || right == Right::Bpf && bit(Right::SysAdmin)
+        // The kernel took these out of CAP_SYS_ADMIN, which still stands for them.
+        bit(right) || matches!(right, Right::Bpf | Right::Perfmon) && bit(Right::SysAdmin)
     }
 
     /// Those of `wanted` that are not among them.
@@ -103,8 +107,9 @@ mod tests {
         assert_eq!(with("000001ffffffffff").map(|rights| rights.missing(&Right::XDP)), Some(vec![]));
         let raw_alone = with("0000000000002000").expect("a number");
         assert!(raw_alone.has(Right::NetRaw) && !raw_alone.has(Right::NetAdmin));
-        assert_eq!(raw_alone.missing(&Right::XDP), [Right::Bpf, Right::NetAdmin]);
-        assert!(with("0000000000200000").expect("a number").has(Right::Bpf), "the old way to have it");
+        assert_eq!(raw_alone.missing(&Right::XDP), [Right::Bpf, Right::Perfmon, Right::NetAdmin]);
+        let old = with("0000000000200000").expect("a number");
+        assert!(old.has(Right::Bpf) && old.has(Right::Perfmon), "the old way to have them");
     }
 
     #[test]

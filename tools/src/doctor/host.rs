@@ -100,13 +100,15 @@ fn capabilities(rights: Option<Rights>, binary: Option<&Path>) -> Check {
     if !missing.is_empty() {
         let says = format!("{} missing: no AF_XDP", names(&missing));
         let instead = if rights.has(Right::NetRaw) { "--io raw" } else { "epgm:// (--io udp), which needs no right" };
-        let remedy = format!("sudo setcap cap_net_raw,cap_bpf,cap_net_admin+ep {binary}   (or run as root)");
+        let remedy =
+            format!("sudo setcap cap_net_raw,cap_bpf,cap_perfmon,cap_net_admin+ep {binary}   (or run as root)");
         return Check::blocks("rights", says, remedy, instead);
     }
     let missing = rights.missing(&[Right::IpcLock, Right::SysNice]);
     if !missing.is_empty() {
         let says = format!("all that links need; {} missing (locked memory, real-time threads)", names(&missing));
-        let remedy = format!("sudo setcap cap_net_raw,cap_bpf,cap_net_admin,cap_ipc_lock,cap_sys_nice+ep {binary}");
+        let remedy =
+            format!("sudo setcap cap_net_raw,cap_bpf,cap_perfmon,cap_net_admin,cap_ipc_lock,cap_sys_nice+ep {binary}");
         return Check::better("rights", says, remedy);
     }
     Check::ok("rights", "all that links need")
@@ -309,14 +311,14 @@ Max address space         unlimited            unlimited            bytes
         let binary = Some(Path::new("/usr/bin/pgmx"));
         let none = capabilities(rights("0"), binary);
         assert_eq!(none.state, State::Blocks);
-        assert!(none.says.contains("CAP_NET_RAW, CAP_BPF, CAP_NET_ADMIN"), "{}", none.says);
+        assert!(none.says.contains("CAP_NET_RAW, CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN"), "{}", none.says);
         assert!(
-            none.remedy.is_some_and(|remedy| remedy.contains("cap_net_raw,cap_bpf,cap_net_admin+ep /usr/bin/pgmx"))
+            none.remedy.is_some_and(|remedy| remedy.contains("cap_net_raw,cap_bpf,cap_perfmon,cap_net_admin+ep /usr/bin/pgmx"))
         );
         assert!(none.instead.is_some_and(|instead| instead.contains("epgm://")));
         assert_eq!(capabilities(rights("2000"), binary).instead.as_deref(), Some("--io raw"));
         assert_eq!(capabilities(rights(ALL), None).state, State::Ok);
-        assert_eq!(capabilities(rights("8000003000"), None).state, State::Better);
+        assert_eq!(capabilities(rights("c000003000"), None).state, State::Better);
         assert_eq!(capabilities(None, None).state, State::Unknown);
     }
 

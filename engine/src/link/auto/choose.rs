@@ -88,7 +88,7 @@ impl fmt::Display for Refusal {
 fn grant() -> String {
     let binary = std::env::current_exe();
     let binary = binary.map_or_else(|_| "PROGRAM".into(), |path| path.display().to_string());
-    format!("`sudo setcap cap_net_raw,cap_bpf,cap_net_admin+ep {binary}`, or run as root")
+    format!("`sudo setcap cap_net_raw,cap_bpf,cap_perfmon,cap_net_admin+ep {binary}`, or run as root")
 }
 
 /// Which way was taken, and why no better one. Its text is one line.

@@ -35,6 +35,7 @@ use super::kernel::channels::{Channels, Whose};
 use super::kernel::claims::Kind;
 use super::kernel::interface::Interface;
 use super::kernel::messages::{Message, Receiving, Said, Sending};
+use super::kernel::presence::Presence;
 use super::kernel::wait::until_readable;
 use super::{Channel, Link, LinkError};
 use crate::frame::{Frame, Incoming, Outgoing, PathFacts, Pool, RxBatch, TxBatch};
@@ -102,6 +103,7 @@ pub struct RawLink {
     offered: Box<[Option<Frame>]>,
     /// The last count of drops; it runs over.
     drops: u32,
+    presence: Presence,
     is_shut: bool,
     counters: RawCounters,
 }
@@ -163,6 +165,7 @@ impl RawLink {
             drops: 0,
             is_shut: false,
             counters: RawCounters::default(),
+            presence: Presence::of(place),
             socket,
             interface,
             address,
@@ -342,7 +345,7 @@ impl Link for RawLink {
         self.channels.unlisten(&self.socket, port)
     }
 
-    fn receive(&mut self, _now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
+    fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
         let wanted = into.room().min(self.offered.len());
         if self.is_shut || wanted == 0 {
             return Ok(0);
@@ -358,7 +361,7 @@ impl Link for RawLink {
         // ever come from, which is borrowed: the slab is there, and nobody else may touch those octets.
         let came = match unsafe { self.receiving.receive(&self.socket, offered) } {
             Ok(came) => came,
-            Err(error) => return self.receive_failed(error),
+            Err(error) => self.receive_failed(error)?,
         };
         let Self { channels, receiving, offered, counters, drops, .. } = self;
         let before = into.len();
@@ -381,6 +384,7 @@ impl Link for RawLink {
         }
         let received = into.len() - before;
         counters.received += received as u64;
+        self.presence.check(now, received, &self.socket)?;
         Ok(received)
     }
 

@@ -35,6 +35,7 @@ pub use config::{Refusal, UdpConfig, UdpError, UdpTaken};
 use super::kernel::channels::Channels;
 use super::kernel::claims::{self, Kind};
 use super::kernel::interface::Interface;
+use super::kernel::presence::Presence;
 use super::kernel::wait::until_readable;
 use super::{Channel, Link, LinkError};
 use crate::frame::{PathFacts, Pool, RxBatch, TxBatch};
@@ -96,6 +97,7 @@ pub struct UdpLink {
     channels: Channels,
     intake: Intake,
     outlet: Outlet,
+    presence: Presence,
     taken: UdpTaken,
     counters: UdpCounters,
 }
@@ -128,6 +130,7 @@ impl UdpLink {
             ),
             intake: Intake::new(&mut pool, config.batch, taken.gro, interface.index),
             outlet: Outlet::new(config.batch, taken.gso, ports, interface.index, (headers as usize, mtu as usize)),
+            presence: Presence::of((&interface.name, interface.index)),
             taken,
             counters: UdpCounters::default(),
             interface,
@@ -183,11 +186,14 @@ impl Link for UdpLink {
     }
 
     #[inline(never)]
-    fn receive(&mut self, _now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
+    fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
         let Some(sockets) = &self.sockets else { return Ok(0) };
         let before = into.len();
         match self.intake.receive(sockets, pool, &mut self.channels, &mut self.counters, into) {
-            Ok(()) => Ok(into.len() - before),
+            Ok(()) => {
+                let came = into.len() - before;
+                self.presence.check(now, came, &sockets.groups).map(|()| came)
+            }
             Err(error) => Err(self.failed("receiving", error)),
         }
     }

@@ -88,7 +88,7 @@ pub(super) fn bind_remedy(error: &io::Error, zero_copy: bool, interface: &str) -
         Some(libc::EINVAL) => format!("does {interface} have that queue? `ethtool -l {interface}` lists them"),
         Some(libc::EBUSY) => "another AF_XDP program uses that queue: end it, or choose other queues".into(),
         Some(libc::EPERM | libc::EACCES) => {
-            "run as root, or grant it: `setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM`".into()
+            "run as root, or grant it: `setcap cap_net_raw,cap_bpf,cap_perfmon,cap_net_admin+ep PROGRAM`".into()
         }
         Some(libc::ENOMEM | libc::ENOBUFS) => "use fewer frames, or raise `ulimit -l`".into(),
         Some(libc::ENETDOWN) => format!("`ip link set dev {interface} up`"),

@@ -156,9 +156,9 @@ fn without_rights_the_error_names_what_to_grant_and_the_way_that_needs_none() {
     let (path, _) = walked(&pgm(Io::Auto), Doors { without_rights: true, ..Doors::default() });
     let error = path.expect_err("no rights").to_string();
     for part in [
-        "no way for pgm:// on eth0: xdp refused: it needs CAP_NET_RAW, CAP_BPF, CAP_NET_ADMIN",
+        "no way for pgm:// on eth0: xdp refused: it needs CAP_NET_RAW, CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN",
         "raw refused: it needs CAP_NET_RAW, which this process does not have",
-        "setcap cap_net_raw,cap_bpf,cap_net_admin+ep /",
+        "setcap cap_net_raw,cap_bpf,cap_perfmon,cap_net_admin+ep /",
         "or run as root",
         "epgm://",
     ] {
