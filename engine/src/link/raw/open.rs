@@ -43,7 +43,7 @@ pub(super) fn socket(config: &RawConfig, interface: &Interface, address: IpAddr)
         step(what, set_option(&socket, level, option, &value))?;
     }
     if address.is_ipv4() {
-        // The interface of packets to a group, and its address for whoever asks the kernel.
+        // Where packets to a group leave.
         let request = libc::ip_mreqn {
             imr_multiaddr: libc::in_addr { s_addr: 0 },
             imr_address: libc::in_addr { s_addr: 0 },
