@@ -16,8 +16,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Channel, Encapsulation, Link, LinkError};
-use crate::frame::{PathFacts, Pool, RxBatch, To, TxBatch};
+use super::{Encapsulation, Link, LinkError};
+use crate::frame::{Pool, RxBatch, To, TxBatch};
 use crate::time::{Time, nanos};
 use crate::wire::checksum;
 use crate::wire::net::{Envelope, EnvelopeConfig, Transport};
@@ -122,25 +122,7 @@ impl<L: Link, W: Write> Capture<L, W> {
 }
 
 impl<L: Link, W: Write> Link for Capture<L, W> {
-    fn path(&self) -> PathFacts {
-        self.inner.path()
-    }
-
-    fn join(&mut self, channel: Channel, sources: &[IpAddr]) -> Result<(), LinkError> {
-        self.inner.join(channel, sources)
-    }
-
-    fn leave(&mut self, channel: Channel) -> Result<(), LinkError> {
-        self.inner.leave(channel)
-    }
-
-    fn listen(&mut self, port: u16) -> Result<(), LinkError> {
-        self.inner.listen(port)
-    }
-
-    fn unlisten(&mut self, port: u16) -> Result<(), LinkError> {
-        self.inner.unlisten(port)
-    }
+    pass_on!(inner);
 
     #[inline]
     fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {

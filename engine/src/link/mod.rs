@@ -8,6 +8,37 @@
 //! * Neither blocks, and neither makes a system call per packet.
 //! * An interface that is down is no error: what it does not take is kept or counted, and it goes on when the interface is up again.
 
+/// In a wrapper's `impl Link`: what it has no part in goes to the link inside, which is its field of this name.
+macro_rules! pass_on {
+    ($inner:ident) => {
+        fn path(&self) -> $crate::frame::PathFacts {
+            self.$inner.path()
+        }
+
+        fn join(
+            &mut self,
+            channel: $crate::link::Channel,
+            sources: &[core::net::IpAddr],
+        ) -> Result<(), $crate::link::LinkError> {
+            self.$inner.join(channel, sources)
+        }
+
+        fn leave(&mut self, channel: $crate::link::Channel) -> Result<(), $crate::link::LinkError> {
+            self.$inner.leave(channel)
+        }
+
+        fn listen(&mut self, port: u16) -> Result<(), $crate::link::LinkError> {
+            self.$inner.listen(port)
+        }
+
+        fn unlisten(&mut self, port: u16) -> Result<(), $crate::link::LinkError> {
+            self.$inner.unlisten(port)
+        }
+    };
+}
+#[cfg(feature = "sim")]
+pub(crate) use pass_on;
+
 pub mod auto;
 pub mod capture;
 pub mod faults;

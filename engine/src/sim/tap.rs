@@ -1,12 +1,11 @@
 //! A link that shows every packet to the wire watch: what its endpoint sends, and what really reaches a source.
 
 use core::cell::RefCell;
-use core::net::IpAddr;
 use std::rc::Rc;
 
 use super::wire_watch::WireWatch;
-use crate::frame::{PathFacts, Pool, RxBatch, TxBatch};
-use crate::link::{Channel, Link, LinkError};
+use crate::frame::{Pool, RxBatch, TxBatch};
+use crate::link::{Link, LinkError, pass_on};
 use crate::time::Time;
 
 /// Packets that are looked at in one go.
@@ -36,25 +35,7 @@ impl<L: Link> Tap<L> {
 }
 
 impl<L: Link> Link for Tap<L> {
-    fn path(&self) -> PathFacts {
-        self.inner.path()
-    }
-
-    fn join(&mut self, channel: Channel, sources: &[IpAddr]) -> Result<(), LinkError> {
-        self.inner.join(channel, sources)
-    }
-
-    fn leave(&mut self, channel: Channel) -> Result<(), LinkError> {
-        self.inner.leave(channel)
-    }
-
-    fn listen(&mut self, port: u16) -> Result<(), LinkError> {
-        self.inner.listen(port)
-    }
-
-    fn unlisten(&mut self, port: u16) -> Result<(), LinkError> {
-        self.inner.unlisten(port)
-    }
+    pass_on!(inner);
 
     fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
         if !self.listens {

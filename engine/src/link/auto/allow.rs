@@ -6,8 +6,8 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
-use crate::frame::{PathFacts, Pool, RxBatch, TxBatch};
-use crate::link::{Channel, Link, LinkError};
+use crate::frame::{Pool, RxBatch, TxBatch};
+use crate::link::{Link, LinkError};
 use crate::time::Time;
 
 /// Packets that wait between the two, at the most: one batch.
@@ -69,25 +69,7 @@ impl List {
 }
 
 impl<L: Link> Link for Allowed<L> {
-    fn path(&self) -> PathFacts {
-        self.inner.path()
-    }
-
-    fn join(&mut self, channel: Channel, sources: &[IpAddr]) -> Result<(), LinkError> {
-        self.inner.join(channel, sources)
-    }
-
-    fn leave(&mut self, channel: Channel) -> Result<(), LinkError> {
-        self.inner.leave(channel)
-    }
-
-    fn listen(&mut self, port: u16) -> Result<(), LinkError> {
-        self.inner.listen(port)
-    }
-
-    fn unlisten(&mut self, port: u16) -> Result<(), LinkError> {
-        self.inner.unlisten(port)
-    }
+    pass_on!(inner);
 
     #[inline]
     fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {

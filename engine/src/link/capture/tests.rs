@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::*;
-use crate::frame::{Incoming, Layout, Outgoing};
+use crate::frame::{Incoming, Layout, Outgoing, PathFacts};
+use crate::link::Channel;
 use crate::wire::net::{parse_ip, parse_udp};
 
 const GROUP: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(239, 192, 0, 1));

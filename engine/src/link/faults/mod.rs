@@ -7,15 +7,14 @@
 mod lane;
 mod plan;
 
-use core::net::IpAddr;
 use core::time::Duration;
 
 pub use lane::FaultCounts;
 use lane::Lane;
 pub use plan::{Burst, Chance, FaultPlan, PlanError, SidePlan};
 
-use super::{Channel, Link, LinkError};
-use crate::frame::{Incoming, Outgoing, PathFacts, Pool, RxBatch, TxBatch};
+use super::{Link, LinkError};
+use crate::frame::{Incoming, Outgoing, Pool, RxBatch, TxBatch};
 use crate::time::{Time, earliest, nanos};
 
 /// Packets that wait between the two links, at the most: one batch.
@@ -76,25 +75,7 @@ impl<L: Link> Faults<L> {
 }
 
 impl<L: Link> Link for Faults<L> {
-    fn path(&self) -> PathFacts {
-        self.inner.path()
-    }
-
-    fn join(&mut self, channel: Channel, sources: &[IpAddr]) -> Result<(), LinkError> {
-        self.inner.join(channel, sources)
-    }
-
-    fn leave(&mut self, channel: Channel) -> Result<(), LinkError> {
-        self.inner.leave(channel)
-    }
-
-    fn listen(&mut self, port: u16) -> Result<(), LinkError> {
-        self.inner.listen(port)
-    }
-
-    fn unlisten(&mut self, port: u16) -> Result<(), LinkError> {
-        self.inner.unlisten(port)
-    }
+    pass_on!(inner);
 
     #[inline]
     fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {

@@ -1,5 +1,7 @@
 //! Faults between two ports of a hub, in virtual time.
 
+use core::net::IpAddr;
+
 use super::*;
 use crate::frame::{Layout, To};
 use crate::link::memory::{Hub, MemoryLink};
