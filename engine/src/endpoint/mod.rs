@@ -220,12 +220,14 @@ impl<L: Link> Endpoint<L> {
 
     /// Joins a channel for all who use it: from the sources that any of them names, or from everybody if one names none.
     fn join(&mut self, channel: Channel) -> Result<(), LinkError> {
-        let mut listeners = self.receivers.iter().filter(|listener| listener.channel == channel).peekable();
+        let listeners = self.receivers.iter().filter(|listener| listener.channel == channel);
         let anybody = self.sources.iter().any(|speaker| speaker.channel() == channel)
             || listeners.clone().any(|listener| listener.sources.is_empty());
-        let mut sources: Vec<IpAddr> = Vec::new();
-        while let Some(listener) = listeners.next_if(|_| !anybody) {
-            sources.extend(listener.sources.iter().filter(|source| !sources.contains(source)).collect::<Vec<_>>());
+        let mut sources = Vec::new();
+        if !anybody {
+            sources.extend(listeners.flat_map(|listener| &listener.sources).copied());
+            sources.sort_unstable();
+            sources.dedup();
         }
         self.link.join(channel, &sources)
     }

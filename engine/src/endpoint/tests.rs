@@ -1,8 +1,10 @@
 //! The endpoint's own part: who gets which packet, and whether every frame comes home.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use super::*;
 use crate::frame::{Layout, Outgoing, To};
-use crate::link::Channel;
 use crate::link::memory::{Hub, MemoryLink};
 use crate::protocol::config::Profile;
 use crate::protocol::{Delivery, Event};
@@ -276,4 +278,78 @@ fn a_receiver_that_allows_more_than_its_endpoint_lets_through_is_refused() {
     let text = "max_apdu = 16777216 refused: at most 65536, which the endpoint's limits let through";
     assert_eq!(error.as_deref(), Some(text));
     endpoint.add_receiver(&ReceiverConfig { max_apdu: 65_536, ..receiver(7) }, 1).expect("no more than that");
+}
+
+/// A link that writes down what it is asked to hear.
+struct Secretary {
+    inner: MemoryLink,
+    notes: Rc<RefCell<Vec<String>>>,
+}
+
+impl Link for Secretary {
+    fn path(&self) -> PathFacts {
+        self.inner.path()
+    }
+
+    fn join(&mut self, channel: Channel, sources: &[IpAddr]) -> Result<(), LinkError> {
+        self.notes.borrow_mut().push(format!("join {} {sources:?}", channel.data_port));
+        Ok(())
+    }
+
+    fn leave(&mut self, channel: Channel) -> Result<(), LinkError> {
+        self.notes.borrow_mut().push(format!("leave {}", channel.data_port));
+        Ok(())
+    }
+
+    fn listen(&mut self, port: u16) -> Result<(), LinkError> {
+        self.notes.borrow_mut().push(format!("listen {port}"));
+        Ok(())
+    }
+
+    fn unlisten(&mut self, port: u16) -> Result<(), LinkError> {
+        self.notes.borrow_mut().push(format!("unlisten {port}"));
+        Ok(())
+    }
+
+    fn receive(&mut self, now: Time, pool: &mut Pool, into: &mut RxBatch) -> Result<usize, LinkError> {
+        self.inner.receive(now, pool, into)
+    }
+
+    fn send(&mut self, now: Time, pool: &mut Pool, from: &mut TxBatch) -> Result<usize, LinkError> {
+        self.inner.send(now, pool, from)
+    }
+
+    fn shut_down(&mut self, pool: &mut Pool) {
+        self.inner.shut_down(pool);
+    }
+}
+
+#[test]
+fn a_channel_is_heard_from_all_whom_any_of_its_receivers_names_and_from_everybody_if_one_names_none() {
+    let notes = Rc::new(RefCell::new(Vec::new()));
+    let link = Secretary { inner: Hub::new(4).port(address(1)), notes: notes.clone() };
+    let pool = Pool::anonymous(Layout::standard(512)).expect("a small mapping");
+    let mut endpoint = Endpoint::new(link, pool, &EndpointConfig::default()).expect("the defaults");
+    let add = |endpoint: &mut Endpoint<Secretary>, sources: &[u8]| {
+        let mut config = receiver(7);
+        config.sources = sources.iter().map(|&host| address(host)).collect();
+        endpoint.add_receiver(&config, 1).expect("a receiver")
+    };
+    let ids = [add(&mut endpoint, &[9, 8]), add(&mut endpoint, &[8, 5]), add(&mut endpoint, &[])];
+    for id in [ids[2], ids[0], ids[1]] {
+        endpoint.remove_receiver(id, &mut Application::default());
+    }
+    let expected = [
+        "listen 7",
+        "join 7 [10.0.0.8, 10.0.0.9]",
+        "listen 7",
+        "join 7 [10.0.0.5, 10.0.0.8, 10.0.0.9]",
+        "listen 7",
+        "join 7 []",
+        "join 7 [10.0.0.5, 10.0.0.8, 10.0.0.9]",
+        "join 7 [10.0.0.5, 10.0.0.8]",
+        "leave 7",
+        "unlisten 7",
+    ];
+    assert_eq!(*notes.borrow(), expected);
 }
