@@ -197,7 +197,7 @@ fn first_packets(io: Io, sources: impl Fn(&Port) -> Vec<(IpAddr, u8)> + Sync) ->
         // A few SPMs, and no more.
         for _ in 0..20 {
             endpoint.poll(now(), &mut Nobody).expect("a cable");
-            endpoint.link().wait(Duration::from_millis(1)).expect("a sleep");
+            endpoint.link().wait(Duration::from_millis(1), None).expect("a sleep");
         }
         done.wait();
     };
@@ -210,7 +210,7 @@ fn first_packets(io: Io, sources: impl Fn(&Port) -> Vec<(IpAddr, u8)> + Sync) ->
         let (began, mut batch) = (Instant::now(), RxBatch::new(64));
         if config.sources.first().is_none_or(|source| source.0 == IpAddr::from(ports[0].peer)) {
             while batch.is_empty() && began.elapsed() < PATIENCE {
-                link.wait(PATIENCE).expect("a sleep");
+                link.wait(PATIENCE, None).expect("a sleep");
                 link.receive(Time::ZERO, &mut pool, &mut batch).expect("a cable");
             }
         }

@@ -237,11 +237,11 @@ fn a_sleep_ends_with_the_first_packet_that_is_ours() {
         let (mut left, mut right) = two_sides(&pair, group);
         left.send(&packet(SOURCE_PORT, 9, PacketType::Odata, b"a stranger"), To::Group(group));
         let begun = Instant::now();
-        right.link.wait(Duration::from_millis(20)).expect("a sleep");
+        right.link.wait(Duration::from_millis(20), None).expect("a sleep");
         assert!(begun.elapsed() >= Duration::from_millis(20), "woken by a stranger");
         left.send(&data(b"ours"), To::Group(group));
         // An hour: the test ends because the packet ends the sleep.
-        right.link.wait(Duration::from_secs(3600)).expect("a sleep");
+        right.link.wait(Duration::from_secs(3600), None).expect("a sleep");
         assert_eq!(right.poll().len(), 1);
         left.close();
         right.close();

@@ -14,7 +14,13 @@
 //! the pool: at rest every frame is free, in a window, or with the application. Nothing that comes in can make it fail: what makes
 //! no sense is counted in [`EndpointStats`] and its frame goes back.
 
+mod inbox;
+
 use core::net::IpAddr;
+use core::time::Duration;
+use std::os::fd::BorrowedFd;
+
+pub use inbox::{Chunks, Handler, Inbox, MessageView};
 
 use crate::frame::{Incoming, PathFacts, Pool, RxBatch, TxBatch};
 use crate::link::{Channel, Link, LinkError};
@@ -109,6 +115,24 @@ impl Speaker {
 
 fn channel(source: &Source) -> Channel {
     Channel { group: source.group(), data_port: source.data_port() }
+}
+
+/// Where each receiver's news go. A [`Sink`] by itself takes those of all.
+pub trait Sinks {
+    /// What takes one receiver's news.
+    type Sink: Sink;
+
+    /// The sink of this receiver.
+    fn of(&mut self, receiver: ReceiverId) -> &mut Self::Sink;
+}
+
+impl<S: Sink> Sinks for S {
+    type Sink = S;
+
+    #[inline]
+    fn of(&mut self, _: ReceiverId) -> &mut S {
+        self
+    }
 }
 
 /// One thread's world.
@@ -211,10 +235,10 @@ impl<L: Link> Endpoint<L> {
     }
 
     /// Stops listening; open sessions end with an event each.
-    pub fn remove_receiver(&mut self, id: ReceiverId, sink: &mut impl Sink) {
+    pub fn remove_receiver(&mut self, id: ReceiverId, sinks: &mut impl Sinks) {
         let Some(at) = self.receivers.iter().position(|listener| listener.id == id) else { return };
         let mut listener = self.receivers.remove(at);
-        listener.receiver.close(&mut self.pool, sink);
+        listener.receiver.close(&mut self.pool, sinks.of(listener.id));
         self.leave_unless_used(listener.channel, listener.channel.data_port);
     }
 
@@ -251,14 +275,14 @@ impl<L: Link> Endpoint<L> {
 
     /// One turn of the engine: takes in at most a batch, runs the timers, sends at most a batch. Returns how many packets moved;
     /// with none, nothing is to be done before [`Endpoint::deadline`] or the next packet.
-    pub fn poll(&mut self, now: Time, sink: &mut impl Sink) -> Result<usize, LinkError> {
+    pub fn poll(&mut self, now: Time, sinks: &mut impl Sinks) -> Result<usize, LinkError> {
         let received = self.link.receive(now, &mut self.pool, &mut self.arrived)?;
         if received > 0 {
             self.stats.received += received as u64;
-            self.take_in(now, sink);
+            self.take_in(now, sinks);
         }
         for listener in &mut self.receivers {
-            listener.receiver.advance(now, &mut self.pool, sink);
+            listener.receiver.advance(now, &mut self.pool, sinks.of(listener.id));
         }
         self.transmit(now);
         let sent = self.link.send(now, &mut self.pool, &mut self.leaving)?;
@@ -271,7 +295,7 @@ impl<L: Link> Endpoint<L> {
 
     // A call per batch: its loop has the registers to itself.
     #[inline(never)]
-    fn take_in(&mut self, now: Time, sink: &mut impl Sink) {
+    fn take_in(&mut self, now: Time, sinks: &mut impl Sinks) {
         while let Some(next) = self.arrived.peek() {
             match wire::parse_plain(self.pool.bytes(&next.frame)) {
                 Some(Ok(data)) => {
@@ -280,10 +304,10 @@ impl<L: Link> Endpoint<L> {
                         && only.wants(&next.to, data.data_port())
                         && let Some(edge) = only.receiver.edge(data, &next.from)
                     {
-                        edge.pass(data, next.take().frame, &mut self.pool, sink);
+                        edge.pass(data, next.take().frame, &mut self.pool, sinks.of(only.id));
                     } else {
                         let incoming = next.take();
-                        self.route(now, &data.header(), incoming, sink);
+                        self.route(now, &data.header(), incoming, sinks);
                     }
                 }
                 Some(Err(reject)) => {
@@ -292,7 +316,7 @@ impl<L: Link> Endpoint<L> {
                 }
                 None => {
                     let incoming = next.take();
-                    self.take_other(now, incoming, sink);
+                    self.take_other(now, incoming, sinks);
                 }
             }
         }
@@ -300,9 +324,9 @@ impl<L: Link> Endpoint<L> {
 
     /// Takes in what is not data without options.
     #[inline(never)]
-    fn take_other(&mut self, now: Time, incoming: Incoming, sink: &mut impl Sink) {
+    fn take_other(&mut self, now: Time, incoming: Incoming, sinks: &mut impl Sinks) {
         match wire::parse(self.pool.bytes(&incoming.frame), &self.limits) {
-            Ok(header) => self.route(now, &header, incoming, sink),
+            Ok(header) => self.route(now, &header, incoming, sinks),
             Err(reject) => self.refuse(reject, incoming),
         }
     }
@@ -315,21 +339,21 @@ impl<L: Link> Endpoint<L> {
 
     /// Hands a packet to whom it is for.
     #[inline(never)]
-    fn route(&mut self, now: Time, header: &Header, incoming: Incoming, sink: &mut impl Sink) {
+    fn route(&mut self, now: Time, header: &Header, incoming: Incoming, sinks: &mut impl Sinks) {
         match header.kind {
             Kind::Odata(_) | Kind::Rdata(_) | Kind::Spm(_) | Kind::Poll(_) => {
-                self.hear(now, header, incoming.to, incoming, sink);
+                self.hear(now, header, incoming.to, incoming, sinks);
             }
             // RFC 3208 §15.3: a NCF may come to us alone; what group it is about stands inside.
-            Kind::Ncf(ncf) => self.hear(now, header, ncf.group, incoming, sink),
+            Kind::Ncf(ncf) => self.hear(now, header, ncf.group, incoming, sinks),
             Kind::Nak(_) | Kind::Nnak(_) | Kind::Spmr | Kind::Polr(_) | Kind::Ack(_) => {
-                self.answer(now, header, incoming, sink);
+                self.answer(now, header, incoming, sinks);
             }
         }
     }
 
     /// Hands a packet to the receivers of a group: each gets a frame of its own, the last one the frame that came.
-    fn hear(&mut self, now: Time, header: &Header, group: IpAddr, incoming: Incoming, sink: &mut impl Sink) {
+    fn hear(&mut self, now: Time, header: &Header, group: IpAddr, incoming: Incoming, sinks: &mut impl Sinks) {
         let Some(last) = self.receivers.iter().rposition(|listener| listener.wants(&group, header.data_port)) else {
             self.stats.strangers += 1;
             self.pool.put(incoming.frame);
@@ -338,17 +362,18 @@ impl<L: Link> Endpoint<L> {
         for listener in self.receivers[..last].iter_mut().filter(|one| one.wants(&group, header.data_port)) {
             if let Some(frame) = self.pool.copy(&incoming.frame) {
                 let copy = Incoming { frame, from: incoming.from, to: incoming.to };
-                listener.receiver.handle(now, header, copy, &mut self.pool, sink);
+                listener.receiver.handle(now, header, copy, &mut self.pool, sinks.of(listener.id));
             } else {
                 self.stats.uncopied += 1;
             }
         }
-        self.receivers[last].receiver.handle(now, header, incoming, &mut self.pool, sink);
+        let last = &mut self.receivers[last];
+        last.receiver.handle(now, header, incoming, &mut self.pool, sinks.of(last.id));
     }
 
     /// Hands an upstream packet to the source it is for, and one that came to the group also to the receivers, who may keep quiet
     /// because of it.
-    fn answer(&mut self, now: Time, header: &Header, incoming: Incoming, sink: &mut impl Sink) {
+    fn answer(&mut self, now: Time, header: &Header, incoming: Incoming, sinks: &mut impl Sinks) {
         let speaker = match &mut self.sources[..] {
             [only] => (only.tsi == header.tsi).then_some(only),
             many => many.iter_mut().find(|speaker| speaker.tsi == header.tsi),
@@ -360,7 +385,7 @@ impl<L: Link> Endpoint<L> {
         }
         let heard = matches!(header.kind, Kind::Nak(_) | Kind::Spmr) && incoming.to.is_multicast();
         if heard && self.receivers.iter().any(|listener| listener.wants(&incoming.to, header.data_port)) {
-            self.hear(now, header, incoming.to, incoming, sink);
+            self.hear(now, header, incoming.to, incoming, sinks);
             return;
         }
         if !known {
@@ -393,6 +418,13 @@ impl<L: Link> Endpoint<L> {
         let receivers = self.receivers.iter().map(|listener| listener.receiver.deadline());
         let sources = self.sources.iter().map(|speaker| speaker.source.deadline());
         receivers.chain(sources).fold(self.link.deadline(), earliest)
+    }
+
+    /// Sleeps until there may be something to poll for: a packet, the [`Endpoint::deadline`], `wake` that can be read, or until `at_most`
+    /// has passed. May return early.
+    pub fn wait(&self, now: Time, at_most: Duration, wake: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
+        let until = self.deadline().map_or(at_most, |at| at_most.min(Duration::from_nanos(at.since(now))));
+        if until.is_zero() { Ok(()) } else { self.link.wait(until, wake) }
     }
 
     /// A source.
@@ -437,9 +469,9 @@ impl<L: Link> Endpoint<L> {
 
     /// Ends everything at once, without a word to anybody, and gives every frame back that nobody else is reading. The census of
     /// [`Endpoint::pool`] says whether all came home.
-    pub fn shut_down(&mut self, sink: &mut impl Sink) {
+    pub fn shut_down(&mut self, sinks: &mut impl Sinks) {
         for mut listener in self.receivers.drain(..) {
-            listener.receiver.close(&mut self.pool, sink);
+            listener.receiver.close(&mut self.pool, sinks.of(listener.id));
         }
         while let Some(out) = self.leaving.pop() {
             self.pool.put(out.frame);

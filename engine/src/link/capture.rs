@@ -13,6 +13,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -157,8 +158,12 @@ impl<L: Link, W: Write> Link for Capture<L, W> {
         self.inner.deadline()
     }
 
-    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
-        self.inner.wait(at_most)
+    fn wait(&self, at_most: Duration, wake: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
+        self.inner.wait(at_most, wake)
+    }
+
+    fn loops_back(&self) -> bool {
+        self.inner.loops_back()
     }
 
     fn shut_down(&mut self, pool: &mut Pool) {

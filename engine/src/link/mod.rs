@@ -54,6 +54,7 @@ pub mod xdp;
 use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 pub use kernel::interface::{Address, InterfaceError};
 pub use rights::{Right, Rights};
@@ -165,12 +166,19 @@ pub trait Link {
         None
     }
 
-    /// Sleeps until something comes in, but no longer than `at_most`; may return early. For those who need not spin: whatever
-    /// [`Link::deadline`] or the protocol wants earlier is theirs to put into `at_most`.
-    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
+    /// Sleeps until something comes in or `wake` can be read, but no longer than `at_most`; may return early. For those who need not
+    /// spin: whatever [`Link::deadline`] or the protocol wants earlier is theirs to put into `at_most`.
+    fn wait(&self, at_most: Duration, wake: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
         // Such a link cannot tell when something comes: it is looked for every millisecond.
-        std::thread::sleep(at_most.min(Duration::from_millis(1)));
-        Ok(())
+        let at_most = at_most.min(Duration::from_millis(1));
+        kernel::wait::until_readable(wake.map(|wake| wake.as_raw_fd()), at_most)
+            .map_err(|error| LinkError::System { attempt: "sleeping".into(), error })
+    }
+
+    /// Whether our own packets to a group that we joined, and those to our own address, come back to us by this link itself. Where they
+    /// do not, the endpoint connects its sources with its receivers.
+    fn loops_back(&self) -> bool {
+        false
     }
 
     /// Gives every frame it holds back to the pool, as far as nobody else is reading it. Called once, at the end.

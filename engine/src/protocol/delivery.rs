@@ -26,6 +26,8 @@ pub struct Delivery {
     pub sqn: Sqn,
     /// `None` for an APDU of one packet.
     pub place: Option<Place>,
+    /// Whether the payload is a batch of records, each with its length in front: several messages.
+    pub records: bool,
     /// The payload; goes back to the pool when it was read.
     pub frame: Frame,
 }
@@ -51,6 +53,8 @@ pub enum LossCause {
     SessionEnded,
     /// We had no memory to keep it.
     Resources,
+    /// The application did not take it in time.
+    SlowConsumer,
     /// The source sent something that contradicts itself.
     Protocol,
 }

@@ -23,6 +23,7 @@ pub mod net;
 mod options;
 mod opx;
 mod parse;
+mod records;
 mod reject;
 mod rules;
 mod sqn;
@@ -35,6 +36,7 @@ pub use options::{
 };
 pub use opx::{Unknown, treat_unknown_options};
 pub use parse::{Limits, PlainData, parse, parse_plain};
+pub use records::{RECORD_HEADER_LEN, Records};
 pub use reject::{Reject, RejectCounters};
 pub use sqn::Sqn;
 

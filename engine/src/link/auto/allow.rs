@@ -5,6 +5,7 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
+use std::os::fd::BorrowedFd;
 
 use crate::frame::{Pool, RxBatch, TxBatch};
 use crate::link::{Link, LinkError};
@@ -100,8 +101,12 @@ impl<L: Link> Link for Allowed<L> {
         if waits { Some(Time::ZERO) } else { self.inner.deadline() }
     }
 
-    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
-        if self.deadline() == Some(Time::ZERO) { Ok(()) } else { self.inner.wait(at_most) }
+    fn wait(&self, at_most: Duration, wake: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
+        if self.deadline() == Some(Time::ZERO) { Ok(()) } else { self.inner.wait(at_most, wake) }
+    }
+
+    fn loops_back(&self) -> bool {
+        self.inner.loops_back()
     }
 
     fn shut_down(&mut self, pool: &mut Pool) {

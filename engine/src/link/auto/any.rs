@@ -4,6 +4,7 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
+use std::os::fd::BorrowedFd;
 
 use super::allow::Allowed;
 use crate::frame::{PathFacts, Pool, RxBatch, TxBatch};
@@ -156,8 +157,12 @@ impl Link for AnyLink {
         each!(self, link => link.deadline())
     }
 
-    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
-        each!(self, link => link.wait(at_most))
+    fn wait(&self, at_most: Duration, wake: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
+        each!(self, link => link.wait(at_most, wake))
+    }
+
+    fn loops_back(&self) -> bool {
+        each!(self, link => link.loops_back())
     }
 
     fn shut_down(&mut self, pool: &mut Pool) {

@@ -8,6 +8,7 @@ mod lane;
 mod plan;
 
 use core::time::Duration;
+use std::os::fd::BorrowedFd;
 
 pub use lane::FaultCounts;
 use lane::Lane;
@@ -145,8 +146,12 @@ impl<L: Link> Link for Faults<L> {
         earliest(self.inner.deadline(), earliest(self.receive.deadline(), self.send.deadline()))
     }
 
-    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
-        self.inner.wait(at_most)
+    fn wait(&self, at_most: Duration, wake: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
+        self.inner.wait(at_most, wake)
+    }
+
+    fn loops_back(&self) -> bool {
+        self.inner.loops_back()
     }
 
     fn shut_down(&mut self, pool: &mut Pool) {

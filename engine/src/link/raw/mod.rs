@@ -104,6 +104,7 @@ pub struct RawLink {
     /// The last count of drops; it runs over.
     drops: u32,
     presence: Presence,
+    loopback: bool,
     is_shut: bool,
     counters: RawCounters,
 }
@@ -163,6 +164,7 @@ impl RawLink {
             pool: pool.id(),
             offered: (0..config.batch).map(|_| None).collect(),
             drops: 0,
+            loopback: config.loopback,
             is_shut: false,
             counters: RawCounters::default(),
             presence: Presence::of(place),
@@ -426,9 +428,13 @@ impl Link for RawLink {
         Ok(before - from.len())
     }
 
-    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
-        until_readable([self.socket.as_raw_fd()], at_most)
+    fn wait(&self, at_most: Duration, wake: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
+        until_readable([self.socket.as_raw_fd()].into_iter().chain(wake.map(|wake| wake.as_raw_fd())), at_most)
             .map_err(|error| self.call_failed("waiting for packets", error))
+    }
+
+    fn loops_back(&self) -> bool {
+        self.loopback
     }
 
     fn shut_down(&mut self, pool: &mut Pool) {

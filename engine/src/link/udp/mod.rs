@@ -98,6 +98,7 @@ pub struct UdpLink {
     intake: Intake,
     outlet: Outlet,
     presence: Presence,
+    loopback: bool,
     taken: UdpTaken,
     counters: UdpCounters,
 }
@@ -131,6 +132,7 @@ impl UdpLink {
             intake: Intake::new(&mut pool, config.batch, taken.gro, interface.index),
             outlet: Outlet::new(config.batch, taken.gso, ports, interface.index, (headers as usize, mtu as usize)),
             presence: Presence::of((&interface.name, interface.index)),
+            loopback: config.loopback,
             taken,
             counters: UdpCounters::default(),
             interface,
@@ -220,12 +222,16 @@ impl Link for UdpLink {
         self.intake.has_waiting().then_some(Time::ZERO)
     }
 
-    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
+    fn wait(&self, at_most: Duration, wake: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
         if self.intake.has_waiting() {
             return Ok(());
         }
-        let descriptors = self.descriptors().map(|socket| socket.as_raw_fd());
+        let descriptors = self.descriptors().map(|socket| socket.as_raw_fd()).chain(wake.map(|wake| wake.as_raw_fd()));
         until_readable(descriptors, at_most).map_err(|error| self.failed("waiting for packets", error))
+    }
+
+    fn loops_back(&self) -> bool {
+        self.loopback
     }
 
     fn shut_down(&mut self, pool: &mut Pool) {

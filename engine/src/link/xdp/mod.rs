@@ -30,6 +30,7 @@ use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use pgmx_ebpf::Steering;
 
@@ -361,9 +362,9 @@ impl Link for XdpLink {
     }
 
     /// Asleep, packets that wait for room in the kernel leave as well: the sleep drives them in copy mode, a round each.
-    fn wait(&self, at_most: Duration) -> Result<(), LinkError> {
+    fn wait(&self, at_most: Duration, wake: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
         let at_most = if self.in_flight() > 0 { at_most.min(COMPLETION_PAUSE) } else { at_most };
-        until_readable(self.queues.iter().map(Queue::descriptor), at_most)
+        until_readable(self.queues.iter().map(Queue::descriptor).chain(wake.map(|wake| wake.as_raw_fd())), at_most)
             .map_err(|error| LinkError::System { attempt: format!("waiting for packets on {}", self.interface), error })
     }
 

@@ -251,7 +251,7 @@ impl Session {
         self.open(if ctx.set.order == Order::InOrder { sqn } else { self.expected }, ctx);
         count!(self, ctx, delivered_packets);
         count!(self, ctx, delivered_octets, frame.len() as u64);
-        ctx.sink.deliver(ctx.pool, Delivery { tsi: self.tsi, source: self.source, sqn, place, frame });
+        ctx.sink.deliver(ctx.pool, Delivery { tsi: self.tsi, source: self.source, sqn, place, records: false, frame });
     }
 
     fn put_held<S>(&mut self, sqn: Sqn, ctx: &mut Ctx<'_, S>) {

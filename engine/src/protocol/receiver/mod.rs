@@ -430,7 +430,10 @@ impl Edge<'_> {
             stats.delivered_octets += u64::from(octets);
         }
         frame.set_range(frame.start() + data.payload_start(), octets);
-        sink.deliver(pool, Delivery { tsi: session.tsi, source: session.source, sqn, place: None, frame });
+        sink.deliver(
+            pool,
+            Delivery { tsi: session.tsi, source: session.source, sqn, place: None, records: false, frame },
+        );
     }
 }
 

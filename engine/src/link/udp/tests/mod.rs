@@ -563,14 +563,14 @@ fn a_sleep_ends_when_something_comes_and_is_none_while_something_waits() {
     let place = Place::new();
     let (mut publisher, mut subscriber) = (place.publisher(), place.subscriber(|_| {}));
     let begun = Instant::now();
-    subscriber.link.wait(Duration::from_millis(5)).expect("a sleep");
+    subscriber.link.wait(Duration::from_millis(5), None).expect("a sleep");
     assert!(begun.elapsed() >= Duration::from_millis(5));
     publisher.send(To::Group(place.group), &lengths([300; 20]));
     // An hour: the test ends because there is something to read, and then something that waits in the link.
-    subscriber.link.wait(Duration::from_secs(3600)).expect("a sleep");
+    subscriber.link.wait(Duration::from_secs(3600), None).expect("a sleep");
     subscriber.into = RxBatch::new(5);
     assert_eq!(subscriber.turn(|_, _| {}), 5);
-    subscriber.link.wait(Duration::from_secs(3600)).expect("no sleep");
+    subscriber.link.wait(Duration::from_secs(3600), None).expect("no sleep");
     assert_eq!(subscriber.receive(15).len(), 15);
     publisher.close();
     subscriber.close();
