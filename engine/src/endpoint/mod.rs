@@ -27,10 +27,10 @@ pub use inbox::{Chunks, Handler, Inbox, MessageView};
 
 use crate::frame::{Incoming, PathFacts, Pool, RxBatch, To, TxBatch};
 use crate::link::{Channel, Link, LinkError};
-use crate::protocol::{LossCause, Sink};
 use crate::protocol::config::ConfigError;
 use crate::protocol::receiver::{Receiver, ReceiverConfig};
 use crate::protocol::source::{Publisher, Source, SourceConfig};
+use crate::protocol::{LossCause, Sink};
 use crate::time::{Time, earliest};
 use crate::wire::{self, Header, Kind, Limits, Reject, RejectCounters, Tsi};
 
