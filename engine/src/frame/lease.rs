@@ -196,8 +196,8 @@ impl Lease {
             // SAFETY: the piece is the first of this lease, and the range was checked just now.
             return Some(unsafe { self.table().octets(piece, self.start, self.len) });
         }
-        let mut chunks = self.chunks();
-        chunks.next().filter(|chunk| chunk.len() == self.len())
+        let first = self.chunks().next().unwrap_or_default();
+        (first.len() == self.len()).then_some(first)
     }
 
     /// The pieces, in order; none of them is empty.

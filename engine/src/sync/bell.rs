@@ -193,11 +193,10 @@ impl Doorbell {
         fence(Ordering::SeqCst);
         if nothing_to_do() {
             block(&self.wire);
-        }
-        // A ringer that was first to clear it has signalled, or will: that ends the next sleep once too early, and no more.
-        if !self.asleep.swap(false, Ordering::Relaxed) {
+            // Always: the signal may be of a ringer that was late for the sleep before this one, and would end every sleep to come.
             self.wire.clear();
         }
+        self.asleep.store(false, Ordering::Relaxed);
     }
 }
 
