@@ -21,8 +21,8 @@ use pgmx::protocol::source::{Linger, SourceConfig};
 use pgmx::protocol::{End, Event, LossCause};
 use pgmx::time::Time;
 use pgmx::{
-    Close, Encapsulation, Ended, Engine, EngineBuilder, EngineError, Idle, Message, PublishError, PublisherConfig, ReceiveError,
-    Received, Subscriber, SubscriberConfig,
+    Close, Encapsulation, Ended, Engine, EngineBuilder, EngineError, Idle, Message, PublishError, PublisherConfig,
+    ReceiveError, Received, Subscriber, SubscriberConfig,
 };
 
 /// What nothing takes, however loaded the machine is.
@@ -32,7 +32,8 @@ const PORT: u16 = 7500;
 
 /// An engine on loopback whose packets nobody else uses the port of.
 fn on_loopback(port: u16) -> EngineBuilder {
-    let lo = Engine::builder().interface("lo").encapsulation(Encapsulation::one_port(port)).profile(Profile::LowLatency);
+    let lo =
+        Engine::builder().interface("lo").encapsulation(Encapsulation::one_port(port)).profile(Profile::LowLatency);
     lo.frames(4096).idle(Idle::Block).grace(Duration::ZERO)
 }
 
@@ -201,7 +202,10 @@ fn many_producers_share_one_session_and_each_keeps_its_order() {
             seen[producer] += 1;
         }
     });
-    assert_eq!(shared.publish(&vec![0; (16 << 20) + 1]), Err(PublishError::TooLong { len: (16 << 20) + 1, max: 16 << 20 }));
+    assert_eq!(
+        shared.publish(&vec![0; (16 << 20) + 1]),
+        Err(PublishError::TooLong { len: (16 << 20) + 1, max: 16 << 20 })
+    );
     shared.publish(b"last").expect("room");
     shared.flush(LONG).expect("it leaves");
     let other = shared.clone();
@@ -234,6 +238,7 @@ fn a_full_window_is_an_error_a_deadline_or_a_wait_but_never_a_loss() {
         publisher.publish(b"more").expect("the trail moved");
     }
     assert_eq!(publisher.try_publish(b"more"), Err(PublishError::Full));
+    publisher.flush(LONG).expect("all of it leaves");
     assert_eq!(publisher.stats().expect("it lives").odata, 266);
 }
 
@@ -436,7 +441,9 @@ impl Link for Fragile {
 
 #[test]
 fn a_worker_that_ends_takes_its_sessions_down_with_its_reason() {
-    for (port, panics, wanted) in [(29_109, true, "it panicked: a fault of ours"), (29_110, false, "interface lo is gone")] {
+    for (port, panics, wanted) in
+        [(29_109, true, "it panicked: a fault of ours"), (29_110, false, "interface lo is gone")]
+    {
         let mut config = LinkConfig::new("lo").encapsulation(Encapsulation::one_port(port));
         config.frames = Some(4096);
         let opened = open(&config).expect("loopback");
@@ -489,19 +496,25 @@ fn a_wait_ends_when_the_engine_does() {
     let shared = engine.shared_publisher(&PublisherConfig::from(session()).queue(1)).expect("another");
     let mut subscriber = engine.subscriber(&SubscriberConfig::new(GROUP, PORT + 1)).expect("a subscriber");
     thread::scope(|scope| {
-        let full = scope.spawn(move || loop {
-            if let Err(error) = publisher.publish(b"on and on") {
-                break error;
+        let full = scope.spawn(move || {
+            loop {
+                if let Err(error) = publisher.publish(b"on and on") {
+                    break error;
+                }
             }
         });
-        let deaf = scope.spawn(move || loop {
-            if let Err(error) = subscriber.recv() {
-                break error;
+        let deaf = scope.spawn(move || {
+            loop {
+                if let Err(error) = subscriber.recv() {
+                    break error;
+                }
             }
         });
-        let crowded = scope.spawn(move || loop {
-            if let Err(error) = shared.publish(b"on and on") {
-                break error;
+        let crowded = scope.spawn(move || {
+            loop {
+                if let Err(error) = shared.publish(b"on and on") {
+                    break error;
+                }
             }
         });
         thread::sleep(Duration::from_millis(20));
@@ -546,8 +559,12 @@ fn an_engine_that_cannot_be_is_refused_in_one_clear_line() {
         refused(Engine::builder()),
         "an engine needs an interface: name one with `.interface(\"eth0\")`, or give it a link"
     );
-    assert!(refused(on_loopback(29_113).interface("nowhere0")).starts_with("no interface `nowhere0` here; there are: "));
-    assert!(refused(on_loopback(29_113).core(9_999)).starts_with("core 9999 cannot be reached: this process may run on "));
+    assert!(
+        refused(on_loopback(29_113).interface("nowhere0")).starts_with("no interface `nowhere0` here; there are: ")
+    );
+    assert!(
+        refused(on_loopback(29_113).core(9_999)).starts_with("core 9999 cannot be reached: this process may run on ")
+    );
     assert_eq!(
         refused(on_loopback(29_113).cores([0, 0])),
         "2 cores for 1 workers: name as many cores as interfaces, or none"
@@ -571,8 +588,8 @@ fn one_subscriber_hears_several_groups_and_says_which() {
     let config = SubscriberConfig::new(GROUP, PORT).and(other, PORT + 1).on("lo").on("127.0.0.1");
     let mut subscriber = engine.subscriber(&config).expect("a subscriber");
     let mut here = publisher(&engine);
-    let mut config = SourceConfig { group: other, ..session() };
-    config.data_port = PORT + 1;
+    let mut config = session();
+    (config.group, config.data_port) = (other, PORT + 1);
     let mut there = engine.publisher(&config.into()).expect("a publisher");
     for _ in 0..3 {
         here.publish(b"here").expect("room");
