@@ -215,7 +215,7 @@ fn a_hundred_thousand_packets_arrive_in_order_and_intact_and_every_frame_is_acco
     )
     .expect("two hosts");
     let frames = 8 * RING;
-    assert_eq!(left, Census { total: frames, free: frames, out: 0, slots: 0, lent: 0 });
+    assert_eq!(left, Census { total: frames, free: frames, out: 0, slots: 0, lent: 0, leased: 0 });
     assert_eq!(right, left);
 }
 
