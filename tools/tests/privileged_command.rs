@@ -1,7 +1,7 @@
 //! `pgmx send` and `pgmx recv` on two hosts with a cable between them. Needs root and `ip`:
 //! `cargo test --test privileged_command -- --ignored`.
 
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)] // shared by several tests
 #[path = "../../engine/tests/support/netns.rs"]
 mod netns;
 #[allow(dead_code)]

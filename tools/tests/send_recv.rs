@@ -186,7 +186,9 @@ fn a_reader_who_goes_away_ends_it_quietly() {
     let at = endpoint(17614);
     // `head` reads a line and goes.
     let mut shell = Command::new("sh");
-    let pipe = format!("{{ {PGMX} recv '{at}' --progress 20 --timeout 30 --profile low-latency; echo status $? >&2; }} | head -n 1");
+    let pipe = format!(
+        "{{ {PGMX} recv '{at}' --progress 20 --timeout 30 --profile low-latency; echo status $? >&2; }} | head -n 1"
+    );
     shell.args(["-c", &pipe]);
     let receiver = Running::spawn(shell, Stdio::piped());
     let sent = run(&with(&["send", &at], &["--pps", "500", "--seconds", "2", "--size", "20"]));

@@ -1,5 +1,6 @@
 //! Running `pgmx` in the background: started, watched, asked to end, and gone with the test whatever happens.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
@@ -22,11 +23,17 @@ pub(crate) struct Running {
 }
 
 /// What came of it.
-#[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) status: Option<i32>,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, stdout, stderr } = self;
+        write!(f, "status {status:?}\nstdout: {}\nstderr: {stderr}", String::from_utf8_lossy(stdout))
+    }
 }
 
 impl Outcome {
