@@ -432,7 +432,7 @@ impl Edge<'_> {
         frame.set_range(frame.start() + data.payload_start(), octets);
         sink.deliver(
             pool,
-            Delivery { tsi: session.tsi, source: session.source, sqn, place: None, records: false, frame },
+            Delivery { tsi: session.tsi, source: session.source, sqn, place: None, records: data.records(), frame },
         );
     }
 }

@@ -201,8 +201,9 @@ impl Source {
         Ok(SlotLayout {
             front: start as u16 + DATA_HEADER_LEN as u16,
             room: tpdu - DATA_HEADER_LEN as u16,
-            common_options: 0,
+            common_options: if config.batch { 4 } else { 0 },
             first_options: if config.syn { 4 } else { 0 },
+            batch: config.batch,
         })
     }
 
