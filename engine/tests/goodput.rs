@@ -295,7 +295,7 @@ fn play(plan: &Plan, patience: Duration) -> Outcome {
     let (mut said, mut published_ns) = (0, 0);
     while now < end && receivers.iter().any(|(node, _)| !node.ear.finished) {
         now = now.plus(STEP_NS);
-        let due = if plan.per_s == 0 { plan.packets } else { now.since(begin) * plan.per_s / 1_000_000_000 };
+        let due = if plan.per_s == 0 { plan.packets } else { 1 + now.since(begin) * plan.per_s / 1_000_000_000 };
         while said < due.min(plan.packets) {
             // A paced message is as old as it is due.
             let at = if plan.per_s == 0 { now } else { begin.plus(said * 1_000_000_000 / plan.per_s) };

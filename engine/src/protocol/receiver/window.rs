@@ -49,7 +49,7 @@ pub(super) struct Held {
 
 const WHOLE: u32 = u32::MAX;
 
-// The issue of memory: 16,384 slots are half a megabyte.
+// The issue of memory: 65,536 slots are two megabytes.
 const _: () = assert!(size_of::<Slot>() <= 32);
 
 impl Held {
