@@ -105,7 +105,8 @@ fn lines_and_files_arrive_as_they_were() {
         let bench = Bench::new(io);
         let receiver = bench.recv(&[]);
         let mut sender = bench.send(&[]);
-        let lines: String = (0..2000).map(|n| format!("line {n}\n")).collect();
+        let lines: Vec<String> = (0..2000).map(|n| format!("line {n}\n")).collect();
+        let lines = lines.concat();
         sender.write(lines.as_bytes());
         sender.finish().ended(0);
         assert_eq!(String::from_utf8_lossy(&receiver.finish().ended(0).stdout), lines, "{io}");
