@@ -35,7 +35,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Demo(arguments) => demo::main(arguments),
+        Command::Demo(arguments) => demo::main(&arguments),
         Command::Doctor(arguments) => doctor::main(&arguments),
     }
 }
