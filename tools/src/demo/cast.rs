@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::common::failure::Failure;
+
 /// Lines of complaint that are kept of one child: what went wrong stands in the first.
 const COMPLAINTS_MAX: usize = 8;
 /// The longest line that is read as a whole; reports have about a thousand octets.
@@ -118,11 +120,12 @@ impl Troupe {
         Self { players: Vec::new(), mouth, ear }
     }
 
-    /// Begins one; its number. It reads nothing, and what it writes is ours.
-    pub(super) fn begin(&mut self, name: &str, mut command: Command) -> Result<usize, String> {
+    /// Begins one. It reads nothing, and what it writes is ours.
+    pub(super) fn begin(&mut self, name: &str, mut command: Command) -> Result<(), Failure> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let begun = Instant::now();
-        let mut child = command.spawn().map_err(|error| format!("{name} did not start: {error}"))?;
+        let mut child =
+            command.spawn().map_err(|error| Failure::error(format_args!("{name} did not start: {error}")))?;
         let number = self.players.len();
         if let Some(stdout) = child.stdout.take() {
             self.read(number, stdout, |line| match serde_json::from_str(line) {
@@ -148,7 +151,7 @@ impl Troupe {
             child,
             pipes: 2,
         });
-        Ok(number)
+        Ok(())
     }
 
     fn read(&self, number: usize, pipe: impl Read + Send + 'static, meaning: impl Fn(&str) -> Word + Send + 'static) {

@@ -10,6 +10,7 @@
 //! the last descriptor and the last process in it, its interfaces and XDP programs with it, and each process that is begun on a host is
 //! killed by the kernel when the demo is gone, in whatever way. This process itself never leaves the network that it was begun in.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -47,7 +48,7 @@ impl Host {
     }
 
     /// A command that will run on this host, and die with this process.
-    pub(super) fn command(&self, program: &str) -> Command {
+    pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = bound_command(program);
         let namespace = Arc::clone(&self.namespace);
         let enter = move || {
@@ -91,7 +92,7 @@ impl Host {
 }
 
 /// A command that dies when the calling thread does, which has to be the one that stays until the end.
-pub(super) fn bound_command(program: &str) -> Command {
+pub(super) fn bound_command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     let parent = std::process::id() as libc::pid_t;
     let bind = move || {

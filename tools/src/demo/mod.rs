@@ -23,6 +23,10 @@ use std::process::ExitCode;
 use pgmx::link::faults::FaultPlan;
 use serde_json::json;
 
+use crate::common::failure::{Failure, status};
+use crate::common::say;
+use crate::common::stop::Stop;
+
 use hosts::Network;
 use outcome::{Part, thousands};
 use play::{INTERFACES, Played, Scene, play};
@@ -94,25 +98,22 @@ fn size(text: &str) -> Result<String, String> {
 
 /// Runs the command.
 pub(crate) fn main(wanted: &Arguments) -> ExitCode {
+    run(wanted).unwrap_or_else(|failure| failure.exit("demo"))
+}
+
+fn run(wanted: &Arguments) -> Result<ExitCode, Failure> {
+    let stop = Stop::install()?;
     let scene = match Network::new(&INTERFACES) {
         Ok(network) => Scene::Network(network),
-        // The encapsulation never changes by itself where a link was asked for.
-        Err(why) if !matches!(wanted.io.as_str(), "auto" | "udp") => {
-            eprintln!("pgmx demo: --io {}: {why}", wanted.io);
-            return ExitCode::FAILURE;
-        }
-        Err(why) => Scene::Loopback(why),
+        Err(why) if matches!(wanted.io.as_str(), "auto" | "udp") => Scene::Loopback(why),
+        // What was asked for by name is taken or refused.
+        Err(why) => return Err(Failure::error(format_args!("--io {}: {why}", wanted.io))),
     };
     if let Scene::Loopback(why) = &scene {
-        eprintln!("pgmx demo: over udp on loopback, because there is {why}");
+        say(format_args!("pgmx demo: over udp on loopback: {why}"));
     }
-    match play(wanted, &scene, &mut View::new(), || false) {
-        Ok(played) => tell(wanted, &scene, &played),
-        Err(why) => {
-            eprintln!("pgmx demo: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    let played = play(wanted, &scene, &mut View::new(), stop)?;
+    Ok(tell(wanted, &scene, &played))
 }
 
 fn tell(wanted: &Arguments, scene: &Scene, played: &Played) -> ExitCode {
@@ -123,12 +124,12 @@ fn tell(wanted: &Arguments, scene: &Scene, played: &Played) -> ExitCode {
     }
     let failures: Vec<&String> = played.parts.iter().filter_map(|part| part.failure.as_ref()).collect();
     for failure in &failures {
-        eprintln!("pgmx demo: {failure}");
+        say(format_args!("pgmx demo: {failure}"));
     }
     let failed: u64 = played.parts.iter().map(Part::failed_messages).sum();
     match (failures.is_empty(), failed) {
         (true, 0) => ExitCode::SUCCESS,
-        (true, _) => ExitCode::from(3),
+        (true, _) => ExitCode::from(status::LOST),
         (false, _) => ExitCode::FAILURE,
     }
 }

@@ -14,6 +14,8 @@ use super::cast::{Player, Troupe};
 use super::hosts::{Network, bound_command};
 use super::outcome::Part;
 use super::view::View;
+use crate::common::failure::{Failure, status};
+use crate::common::stop::Stop;
 
 /// How long a child may take to open its link: attaching an XDP program takes a second where nothing is quick.
 const OPENING: Duration = Duration::from_secs(15);
@@ -46,19 +48,19 @@ pub(super) enum Scene {
 
 impl Scene {
     /// `pgmx COMMAND ENDPOINT ...` at this place, with what all children are told.
-    fn command(&self, place: usize, verb: &str, wanted: &Arguments) -> Result<Command, String> {
-        let program = std::env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
-        let program = program.to_str().ok_or("the path of this program is no text")?;
+    fn command(&self, place: usize, verb: &str, wanted: &Arguments) -> Result<Command, Failure> {
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::error(format_args!("where this program lies: {error}")))?;
         let (mut command, endpoint) = match self {
             Self::Network(network) => {
                 let (host, interface) = &network.hosts[place];
                 let scheme = if wanted.io == "udp" { "epgm" } else { "pgm" };
-                (host.command(program), format!("{scheme}://{interface};{GROUP}:{PORT}"))
+                (host.command(&program), format!("{scheme}://{interface};{GROUP}:{PORT}"))
             }
             Self::Loopback(_) => {
                 let (first, count) = LOOPBACK_PORTS;
                 let port = first + std::process::id() % count;
-                (bound_command(program), format!("epgm://lo;{GROUP}:{port}"))
+                (bound_command(&program), format!("epgm://lo;{GROUP}:{port}"))
             }
         };
         let io = if matches!(self, Self::Loopback(_)) { "udp" } else { &wanted.io };
@@ -90,28 +92,26 @@ struct Play<'a> {
     joined: Option<(f64, u64)>,
 }
 
-/// Plays it through. `stop` says whether the user has had enough.
-pub(super) fn play(
-    wanted: &Arguments,
-    scene: &Scene,
-    view: &mut View,
-    stop: impl Fn() -> bool,
-) -> Result<Played, String> {
+/// Plays it through, until its end or Ctrl-C.
+pub(super) fn play(wanted: &Arguments, scene: &Scene, view: &mut View, stop: Stop) -> Result<Played, Failure> {
     let mut play = Play { wanted, scene, troupe: Troupe::new(), joined: None };
     play.begin_subscriber(1, None)?;
     play.begin_subscriber(2, Some(&wanted.loss))?;
-    play.await_subscribers(&stop)?;
+    play.await_subscribers(stop)?;
     play.begin_publisher()?;
     let (mut is_stopped, mut drawn) = (false, Instant::now());
     let mut failures = loop {
         play.troupe.listen(Duration::from_millis(20));
+        if stop.is_urgent() {
+            // Whoever has asked twice wants no table; the children go with the troupe.
+            return Err(Failure { status: status::INTERRUPTED, line: String::new() });
+        }
+        if stop.is_asked() && !is_stopped {
+            is_stopped = true;
+            play.troupe.players[PUBLISHER].interrupt();
+        }
         if !is_stopped {
-            is_stopped = stop();
-            if is_stopped {
-                play.troupe.players[PUBLISHER].interrupt();
-            } else {
-                play.begin_late_subscriber()?;
-            }
+            play.begin_late_subscriber()?;
         }
         if drawn.elapsed() >= Duration::from_millis(PROGRESS_MS) {
             drawn = Instant::now();
@@ -137,41 +137,45 @@ pub(super) fn play(
 }
 
 impl Play<'_> {
-    fn begin_subscriber(&mut self, number: usize, loss: Option<&str>) -> Result<(), String> {
+    fn begin_subscriber(&mut self, number: usize, loss: Option<&str>) -> Result<(), Failure> {
         let mut command = self.scene.command(number, "recv", self.wanted)?;
         command.arg("--verify");
         if let Some(loss) = loss {
             command.args(["--faults", &format!("loss={loss}%,seed=7")]);
         }
-        self.troupe.begin(&format!("subscriber {number}"), command).map(drop)
+        self.troupe.begin(&format!("subscriber {number}"), command)
     }
 
     /// Waits until those who are there from the beginning listen.
-    fn await_subscribers(&mut self, stop: impl Fn() -> bool) -> Result<(), String> {
+    fn await_subscribers(&mut self, stop: Stop) -> Result<(), Failure> {
         let until = Instant::now() + OPENING;
         while let Some(player) = self.troupe.players.iter().find(|player| player.ready.is_none()) {
             if player.is_over() || Instant::now() > until {
                 let name = &player.name;
-                return Err(player.failure().unwrap_or_else(|| format!("{name} ended before anything was published")));
+                let failure = player.failure().unwrap_or_else(|| format!("{name} ended before anything was published"));
+                return Err(Failure::error(failure));
             }
-            if stop() {
-                return Err("stopped before anything was published".into());
+            if stop.is_asked() {
+                return Err(Failure {
+                    status: status::INTERRUPTED,
+                    line: "stopped before anything was published".into(),
+                });
             }
             self.troupe.listen(Duration::from_millis(20));
         }
         Ok(())
     }
 
-    fn begin_publisher(&mut self) -> Result<(), String> {
+    fn begin_publisher(&mut self) -> Result<(), Failure> {
         let mut command = self.scene.command(0, "send", self.wanted)?;
         let Arguments { seconds, rate, size, .. } = self.wanted;
         command.args(["--seconds", &seconds.to_string(), "--pps", &rate.to_string(), "--size", size]);
         command.args(["--late-join", LATE_JOIN_PERCENT]);
-        self.troupe.begin("publisher", command).map(drop)
+        self.troupe.begin("publisher", command)
     }
 
     /// Begins the last one when its time has come.
-    fn begin_late_subscriber(&mut self) -> Result<(), String> {
+    fn begin_late_subscriber(&mut self) -> Result<(), Failure> {
         let Some(begun) = self.troupe.players[PUBLISHER].ready else { return Ok(()) };
         let seconds = begun.elapsed().as_secs_f64();
         if self.troupe.players.len() > LATE || seconds < self.wanted.seconds / 3.0 {
