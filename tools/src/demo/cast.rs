@@ -45,6 +45,8 @@ pub(super) struct Player {
     pub(super) ready: Option<Instant>,
     /// What it said last about how far it is, and when.
     pub(super) progress: Option<(Value, Instant)>,
+    /// Messages and bits a second between its last two words.
+    pub(super) pace: Option<(f64, f64)>,
     /// What it said at the end.
     pub(super) report: Option<Value>,
     /// What it complained about.
@@ -64,10 +66,15 @@ impl Player {
         self.status.is_some() && self.pipes == 0
     }
 
-    /// A figure of its report, or of its progress as long as there is no report.
+    /// A figure of its report, or of its progress as long as there is no report. Progress has shorter names for some: `naks` for
+    /// `naks_sent` and `naks_received`.
     pub(super) fn figure(&self, key: &str) -> u64 {
-        let said = self.report.as_ref().or(self.progress.as_ref().map(|(value, _)| value));
-        said.and_then(|value| value[key].as_u64()).unwrap_or_default()
+        let said = match (&self.report, &self.progress) {
+            (Some(report), _) => &report[key],
+            (None, Some((progress, _))) => &progress[key.split('_').next().unwrap_or(key)],
+            (None, None) => return 0,
+        };
+        said.as_u64().unwrap_or_default()
     }
 
     /// Asks it to end well: what Ctrl-C does.
@@ -144,6 +151,7 @@ impl Troupe {
             begun,
             ready: None,
             progress: None,
+            pace: None,
             report: None,
             complaints: Vec::new(),
             status: None,
@@ -197,6 +205,12 @@ impl Troupe {
         match word {
             Word::Progress(value) => {
                 player.ready.get_or_insert(now);
+                if let Some((before, _)) = &player.progress {
+                    let passed = |key| Some(value[key].as_f64()? - before[key].as_f64()?);
+                    let seconds = passed("seconds").filter(|seconds| *seconds > 0.0);
+                    let per_second = |key| Some(passed(key)? / seconds?);
+                    player.pace = per_second("messages").zip(per_second("bytes").map(|octets| octets * 8.0));
+                }
                 player.progress = Some((value, now));
             }
             Word::Report(value) => player.report = Some(value),
@@ -249,12 +263,14 @@ mod tests {
     #[test]
     fn progress_report_and_complaints_are_told_apart() {
         let mut troupe = play(
-            "echo '{\"messages\":1}' >&2; echo 'pgmx recv: oh' >&2; echo '{\"messages\":2}' >&2; echo '{\"messages\":3}'; exit 3",
+            "echo '{\"seconds\":0.5,\"messages\":1,\"bytes\":10,\"naks\":4}' >&2; echo 'pgmx recv: oh' >&2; \
+             echo '{\"seconds\":1.0,\"messages\":3,\"bytes\":20,\"naks\":5}' >&2; echo '{\"messages\":4}'; exit 3",
         );
         until_over(&mut troupe);
         let player = &troupe.players[0];
-        assert_eq!(player.progress.as_ref().map(|(value, _)| value["messages"].as_u64()), Some(Some(2)));
-        assert_eq!((player.figure("messages"), player.complaints.len()), (3, 1));
+        assert_eq!(player.progress.as_ref().map(|(value, _)| value["messages"].as_u64()), Some(Some(3)));
+        assert_eq!((player.figure("messages"), player.figure("naks_sent"), player.complaints.len()), (4, 0, 1));
+        assert_eq!(player.pace, Some((4.0, 160.0)));
         assert_eq!(player.failure(), None, "losing data is not failing");
     }
 

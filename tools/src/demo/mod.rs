@@ -24,11 +24,12 @@ use pgmx::link::faults::FaultPlan;
 use serde_json::json;
 
 use crate::common::failure::{Failure, status};
+use crate::common::report::grouped;
 use crate::common::say;
 use crate::common::stop::Stop;
 
 use hosts::Network;
-use outcome::{Part, thousands};
+use outcome::Part;
 use play::{INTERFACES, Played, Scene, play};
 use view::View;
 
@@ -140,7 +141,7 @@ fn text(wanted: &Arguments, scene: &Scene, played: &Played) -> String {
         Scene::Network(_) => "four hosts behind a bridge",
         Scene::Loopback(_) => "four processes on loopback",
     };
-    let rate = thousands(*rate);
+    let rate = grouped(*rate);
     let mut lines = vec![
         format!("{rate} messages a second, of {size} octets, for {seconds} s; {place}"),
         String::new(),
@@ -150,7 +151,7 @@ fn text(wanted: &Arguments, scene: &Scene, played: &Played) -> String {
         lines.push(format!("subscriber 2 loses {loss} % of all that comes to it, and asks for it again"));
     }
     if let (Some((after, before)), Some(late)) = (played.joined, played.parts.get(3)) {
-        let (before, history) = (thousands(before), thousands(late.history.unwrap_or_default()));
+        let (before, history) = (grouped(before), grouped(late.history.unwrap_or_default()));
         lines.push(format!(
             "subscriber 3 joined after {after:.1} s, when {before} messages had been published, and got {history} of those, too"
         ));
@@ -164,7 +165,7 @@ fn text(wanted: &Arguments, scene: &Scene, played: &Played) -> String {
     lines.push(match (failed, played.is_stopped) {
         (0, false) => "nothing was lost".to_owned(),
         (0, true) => "stopped; until then nothing was lost".to_owned(),
-        (failed, _) => format!("{} messages were LOST or corrupt", thousands(failed)),
+        (failed, _) => format!("{} messages were LOST or corrupt", grouped(failed)),
     });
     lines.join("\n") + "\n"
 }

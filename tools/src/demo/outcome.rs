@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::cast::Player;
+use crate::common::report::grouped;
 
 /// Width of the first column.
 const LABEL: usize = 14;
@@ -38,9 +39,9 @@ pub(super) struct Part {
     pub(super) failure: Option<String>,
     /// Its own report, with the keys of `pgmx send` and `recv`; null if it made none.
     pub(super) report: Option<Value>,
-    /// Its last word on how far it is; shown while there is no report.
+    /// Messages and bits a second between its last two words; shown while there is no report.
     #[serde(skip)]
-    progress: Option<Value>,
+    pace: Option<(f64, f64)>,
 }
 
 impl Part {
@@ -72,31 +73,37 @@ impl Part {
             messages: player.figure("messages"),
             failure: player.failure(),
             report: player.report.clone(),
-            progress: player.progress.as_ref().map(|(progress, _)| progress.clone()),
+            pace: player.pace,
             ..Self::default()
         }
     }
 
-    fn said(&self) -> &Value {
-        self.report.as_ref().or(self.progress.as_ref()).unwrap_or(&Value::Null)
+    fn said(&self, key: &str) -> &Value {
+        self.report.as_ref().map_or(&Value::Null, |report| &report[key])
     }
 
-    fn rate(&self, key: &str, unit: f64) -> String {
-        self.said()[key].as_f64().map_or(String::new(), |rate| thousands((rate / unit).round() as u64))
+    fn messages_per_s(&self) -> String {
+        let now = self.pace.map(|(messages, _)| messages);
+        self.said("messages_per_s").as_f64().or(now).map_or(String::new(), |rate| grouped(rate.round() as u64))
+    }
+
+    fn mbits_per_s(&self) -> String {
+        let now = self.pace.map(|(_, bits)| bits);
+        self.said("bits_per_s").as_f64().or(now).map_or(String::new(), |rate| format!("{:.1}", rate / 1e6))
     }
 
     fn latency(&self, key: &str) -> String {
-        self.said()["latency_ns"][key].as_u64().map_or(String::new(), duration)
+        self.said("latency_ns")[key].as_u64().map_or(String::new(), duration)
     }
 
     /// Its link, as its report names it.
-    pub(super) fn link(&self) -> String {
-        self.said()["io"].as_str().unwrap_or_default().to_owned()
+    fn link(&self) -> String {
+        self.said("io").as_str().unwrap_or_default().to_owned()
     }
 
     /// Each better link that it was refused.
     pub(super) fn refusals(&self) -> Vec<String> {
-        let refusals = self.said()["io_refusals"].as_array().into_iter().flatten();
+        let refusals = self.said("io_refusals").as_array().into_iter().flatten();
         refusals.filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
@@ -104,19 +111,6 @@ impl Part {
     pub(super) fn failed_messages(&self) -> u64 {
         self.lost.unwrap_or_default() + self.corrupt.unwrap_or_default()
     }
-}
-
-/// `1234567` as `1,234,567`.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Nanoseconds for people: three digits are enough.
@@ -142,18 +136,18 @@ pub(super) fn table(parts: &[Part]) -> String {
     };
     row("", &|part| part.name.clone());
     row("", &|part| part.role.clone());
-    row("messages", &|part| thousands(part.messages));
-    row("repaired", &|part| thousands(part.repairs));
-    row("lost", &|part| part.lost.map_or(String::new(), thousands));
+    row("messages", &|part| grouped(part.messages));
+    row("repaired", &|part| grouped(part.repairs));
+    row("lost", &|part| part.lost.map_or(String::new(), grouped));
     if parts.iter().any(|part| part.corrupt.is_some_and(|corrupt| corrupt > 0)) {
-        row("corrupt", &|part| part.corrupt.map_or(String::new(), thousands));
+        row("corrupt", &|part| part.corrupt.map_or(String::new(), grouped));
     }
-    row("messages/s", &|part| part.rate("messages_per_s", 1.0));
-    row("Mbit/s", &|part| part.rate("bits_per_s", 1e6));
+    row("messages/s", &Part::messages_per_s);
+    row("Mbit/s", &Part::mbits_per_s);
     for percentile in ["p50", "p99", "max"] {
         row(&format!("latency {percentile}"), &|part| part.latency(percentile));
     }
-    row("NAKs", &|part| thousands(part.naks));
+    row("NAKs", &|part| grouped(part.naks));
     row("link", &Part::link);
     text
 }
@@ -194,12 +188,6 @@ mod tests {
         assert!(!text.contains("corrupt"), "what is always nothing needs no line");
         parts[1].corrupt = Some(7);
         assert!(table(&parts).contains("\ncorrupt "));
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_three() {
-        let grouped = [0, 12, 999, 1000, 50_000, 123_456, 1_234_567].map(thousands);
-        assert_eq!(grouped, ["0", "12", "999", "1,000", "50,000", "123,456", "1,234,567"]);
     }
 
     #[test]
