@@ -6,6 +6,8 @@
 mod common;
 mod demo;
 mod doctor;
+mod pages;
+mod recv;
 mod send;
 
 use std::process::ExitCode;
@@ -25,8 +27,15 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+<<<<<<< HEAD
   pgmx demo                     see it repair what a bad network loses, on a small network of its own
   pgmx demo --loss 20 --json    a worse network, and the result for a program to read
+=======
+  pgmx recv 'pgm://eth0;239.192.0.1:7500'     print what a group hears, a line a message
+  pgmx send 'pgm://eth0;239.192.0.1:7500'     publish what you type to it
+  pgmx demo                     see it repair what a bad network loses, without rights or network
+  pgmx demo --loss 30 --json    a worse network, and the result for a program to read
+>>>>>>> command
   pgmx doctor                   which link each interface of this host would get, and why
   pgmx doctor eth0              everything about one of them, and the commands that make it better
 
@@ -35,8 +44,11 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     Send(send::Arguments),
+    Recv(recv::Arguments),
     Demo(demo::Arguments),
     Doctor(doctor::Arguments),
+    Completions(pages::Completions),
+    Man(pages::Man),
 }
 
 fn main() -> ExitCode {
@@ -46,8 +58,11 @@ fn main() -> ExitCode {
     };
     match command {
         Command::Send(arguments) => send::main(&arguments),
+        Command::Recv(arguments) => recv::main(&arguments),
         Command::Demo(arguments) => demo::main(&arguments),
         Command::Doctor(arguments) => doctor::main(&arguments),
+        Command::Completions(wanted) => pages::completions(Cli::command(), &wanted),
+        Command::Man(wanted) => pages::man(Cli::command(), &wanted),
     }
 }
 
