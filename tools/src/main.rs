@@ -27,17 +27,11 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-<<<<<<< HEAD
-  pgmx demo                     see it repair what a bad network loses, on a small network of its own
-  pgmx demo --loss 20 --json    a worse network, and the result for a program to read
-=======
+  pgmx demo                                   see it repair what a bad network loses
   pgmx recv 'pgm://eth0;239.192.0.1:7500'     print what a group hears, a line a message
   pgmx send 'pgm://eth0;239.192.0.1:7500'     publish what you type to it
-  pgmx demo                     see it repair what a bad network loses, without rights or network
-  pgmx demo --loss 30 --json    a worse network, and the result for a program to read
->>>>>>> command
-  pgmx doctor                   which link each interface of this host would get, and why
-  pgmx doctor eth0              everything about one of them, and the commands that make it better
+  pgmx doctor                                 which link each interface of this host would get, and why
+  pgmx doctor eth0                            all about one of them, and what makes it better
 
 `pgmx COMMAND --help` says more about a command.";
 
