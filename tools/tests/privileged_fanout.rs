@@ -122,7 +122,7 @@ fn used(pid: u32) -> Duration {
     // Nanoseconds on a core stand first.
     let used = threads.filter_map(|thread| {
         let line = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        line.split_whitespace().next()?.parse().ok()
+        line.split_whitespace().next()?.parse::<u64>().ok()
     });
     Duration::from_nanos(used.sum())
 }
