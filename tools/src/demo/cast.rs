@@ -41,7 +41,7 @@ pub(super) struct Player {
     pub(super) name: String,
     /// When it was begun.
     pub(super) begun: Instant,
-    /// When it had opened its link, and said so.
+    /// When it had opened its link, by its own clock; known once it has said how far it is.
     pub(super) ready: Option<Instant>,
     /// What it said last about how far it is, and when.
     pub(super) progress: Option<(Value, Instant)>,
@@ -204,7 +204,8 @@ impl Troupe {
         let now = Instant::now();
         match word {
             Word::Progress(value) => {
-                player.ready.get_or_insert(now);
+                let open = value["seconds"].as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+                player.ready.get_or_insert(now.checked_sub(open.unwrap_or_default()).unwrap_or(now));
                 if let Some((before, _)) = &player.progress {
                     let passed = |key| Some(value[key].as_f64()? - before[key].as_f64()?);
                     let seconds = passed("seconds").filter(|seconds| *seconds > 0.0);

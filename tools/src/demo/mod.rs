@@ -18,6 +18,7 @@ mod outcome;
 mod play;
 mod view;
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use pgmx::link::faults::FaultPlan;
@@ -151,16 +152,15 @@ fn text(wanted: &Arguments, scene: &Scene, played: &Played) -> String {
         lines.push(format!("subscriber 2 loses {loss} % of all that comes to it, and asks for it again"));
     }
     if let (Some((after, before)), Some(late)) = (played.joined, played.parts.get(3)) {
-        let (before, history) = (grouped(before), grouped(late.history.unwrap_or_default()));
-        lines.push(format!(
-            "subscriber 3 joined after {after:.1} s, when {before} messages had been published, and got {history} of those, too"
-        ));
+        let mut line =
+            format!("subscriber 3 joined after {after:.1} s, when {} messages had been published", grouped(before));
+        // Below, it is what the two clocks were read apart.
+        if let Some(history) = late.history.filter(|history| *history > wanted.rate / 50) {
+            let _ = write!(line, ", and got {} of those, too", grouped(history));
+        }
+        lines.push(line);
     }
-    let mut refusals: Vec<String> = played.parts.iter().flat_map(Part::refusals).collect();
-    // All four have the same kind of interface, and mostly the same refusals.
-    refusals.sort();
-    refusals.dedup();
-    lines.extend(refusals);
+    lines.extend(refusals(&played.parts));
     let failed: u64 = played.parts.iter().map(Part::failed_messages).sum();
     lines.push(match (failed, played.is_stopped) {
         (0, false) => "nothing was lost".to_owned(),
@@ -168,6 +168,21 @@ fn text(wanted: &Arguments, scene: &Scene, played: &Played) -> String {
         (failed, _) => format!("{} messages were LOST or corrupt", grouped(failed)),
     });
     lines.join("\n") + "\n"
+}
+
+/// Each reason why no better link was taken, once: it is mostly the same for all, but for the name of the interface.
+fn refusals(parts: &[Part]) -> Vec<String> {
+    let (mut seen, mut lines) = (Vec::new(), Vec::new());
+    for (part, interface) in parts.iter().zip(INTERFACES) {
+        for refusal in part.refusals() {
+            let nameless = refusal.replace(interface, "");
+            if !seen.contains(&nameless) {
+                seen.push(nameless);
+                lines.push(format!("{}: {refusal}", part.name));
+            }
+        }
+    }
+    lines
 }
 
 fn object(wanted: &Arguments, scene: &Scene, played: &Played) -> serde_json::Value {

@@ -99,7 +99,7 @@ pub(super) fn play(wanted: &Arguments, scene: &Scene, view: &mut View, stop: Sto
     play.begin_subscriber(2, Some(&wanted.loss))?;
     play.await_subscribers(stop)?;
     play.begin_publisher()?;
-    let (mut is_stopped, mut drawn) = (false, Instant::now());
+    let (mut is_stopped, mut is_told, mut drawn) = (false, false, Instant::now());
     let mut failures = loop {
         play.troupe.listen(Duration::from_millis(20));
         if stop.is_urgent() {
@@ -113,6 +113,11 @@ pub(super) fn play(wanted: &Arguments, scene: &Scene, view: &mut View, stop: Sto
         if !is_stopped {
             play.begin_late_subscriber()?;
         }
+        if play.troupe.players[PUBLISHER].is_over() && !is_told {
+            is_told = true;
+            play.release_who_heard_nothing();
+        }
+        play.note_joining();
         if drawn.elapsed() >= Duration::from_millis(PROGRESS_MS) {
             drawn = Instant::now();
             view.draw(&play.parts());
@@ -181,17 +186,25 @@ impl Play<'_> {
         if self.troupe.players.len() > LATE || seconds < self.wanted.seconds / 3.0 {
             return Ok(());
         }
-        self.begin_subscriber(3, None)?;
-        self.joined = Some((seconds, self.published_by(Instant::now())));
-        Ok(())
+        self.begin_subscriber(3, None)
     }
 
-    /// How many messages the publisher has published: what it said last, and what its rate added since.
-    fn published_by(&self, when: Instant) -> u64 {
+    /// A session that ended before its first message ends for nobody: subscribers would wait for the next one.
+    fn release_who_heard_nothing(&self) {
+        for player in self.troupe.players.iter().filter(|player| player.figure("messages") == 0) {
+            player.interrupt();
+        }
+    }
+
+    /// Notes when the late one began to listen, as soon as that is known: the publisher's last word is from about then.
+    fn note_joining(&mut self) {
+        let Some(ready) = self.troupe.players.get(LATE).and_then(|late| late.ready) else { return };
         let publisher = &self.troupe.players[PUBLISHER];
-        let Some((_, said)) = &publisher.progress else { return 0 };
-        publisher.figure("messages")
-            + (when.saturating_duration_since(*said).as_secs_f64() * self.wanted.rate as f64) as u64
+        let (Some(begun), Some((_, said)), None) = (publisher.ready, &publisher.progress, self.joined) else { return };
+        let since = |early: Instant, late: Instant| late.saturating_duration_since(early).as_secs_f64();
+        let published =
+            publisher.figure("messages") as f64 + (since(*said, ready) - since(ready, *said)) * self.wanted.rate as f64;
+        self.joined = Some((since(begun, ready), published.max(0.0) as u64));
     }
 
     /// What the late one must have at the least: all that was published after it was ready, by the fastest that the publisher may be.
@@ -228,10 +241,10 @@ impl Play<'_> {
         let mut parts = vec![Part::of_publisher(&players[PUBLISHER])];
         parts.push(Part::of_subscriber(&players[0], "no loss".into(), due));
         parts.push(Part::of_subscriber(&players[1], format!("loses {} %", self.wanted.loss), due));
-        if let (Some(late), Some((_, before))) = (players.get(LATE), self.joined) {
+        if let Some(late) = players.get(LATE) {
             let mut part = Part::of_subscriber(late, "joined late".into(), self.due_to_late(published));
             let all = part.messages + part.lost.unwrap_or_default();
-            part.history = Some((all + before).saturating_sub(published));
+            part.history = self.joined.map(|(_, before)| (all + before).saturating_sub(published));
             parts.push(part);
         }
         parts
