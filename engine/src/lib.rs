@@ -63,5 +63,6 @@ pub mod link;
 pub mod protocol;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod sync;
 pub mod time;
 pub mod wire;

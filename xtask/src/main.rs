@@ -8,8 +8,10 @@ mod conformance;
 mod demo;
 mod fuzz;
 mod lanes;
+mod loom;
 mod mutants;
 mod process;
+mod sanitize;
 mod setup;
 mod test;
 mod toml;
@@ -30,6 +32,8 @@ cargo xtask COMMAND: everything this repository does for itself
   sim [ARGS]                 play seeds on the simulator (--seeds N, --seed S to replay one)
   budget                     instructions per packet, by callgrind; fails above the budget + 10 %
   fuzz [--seconds N]         coverage-guided fuzzing on nightly (--target parse|source|receiver)
+  loom [FILTER]              every interleaving of our own rings, bells and counters, by loom
+  sanitize                   the tests of every module with `unsafe`, under AddressSanitizer (nightly)
   mutants [--seeds N]        break one rule of docs/mutants.toml at a time; the simulator must notice (--only NAME)
   bench links [ARGS]         what each link moves between two namespaces, beside bare AF_XDP rings (root)
   metal                      `bench links` with bare rings and `xdp` alone, 64 and 1400 octets
@@ -96,6 +100,8 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
             Ok(test::budget(&root))
         }
         "fuzz" => fuzz::run(&root, Args::new(words)),
+        "loom" => loom::run(&root, Args::new(words)),
+        "sanitize" => sanitize::run(&root, Args::new(words)),
         "mutants" => mutants::run(&root, Args::new(words)),
         "metal" => {
             let alone = ["links", "--only", "bare,xdp", "--payload", "64,1400", "--rounds", "51"].map(String::from);
