@@ -8,7 +8,7 @@
 //!                          ├─ spm      path, window, FIN, RST, silence
 //!                          ├─ data     joining, duplicates, holding ──▶ window   ring, gaps, timers
 //!                          ├─ deliver  the edge: data or loss, in order
-//!                          ├─ repair   gaps → NAKs ──▶ nak (the figure), adapt (the intervals)
+//!                          ├─ repair   gaps → NAKs ──▶ nak (the figure), adapt (the intervals), pace (how long there is)
 //!                          └─ spmr     asking for an SPM
 //! ```
 //!
@@ -20,6 +20,7 @@ mod config;
 mod data;
 mod deliver;
 mod nak;
+mod pace;
 mod repair;
 mod session;
 mod sessions;

@@ -365,7 +365,7 @@ impl Source {
     /// Moves the trail as far as its rule and the slots in flight allow.
     fn advance(&mut self, now: Time, pool: &Pool) {
         let view = self.view();
-        let target = self.trail.target(now, &view);
+        let target = self.trail.target(now, &view, |position| self.repairs.holds(position));
         self.trail_after = None;
         if target <= view.trail {
             return;
