@@ -567,7 +567,7 @@ fn an_engine_that_cannot_be_is_refused_in_one_clear_line() {
     );
     assert_eq!(
         refused(on_loopback(29_113).cores([0, 0])),
-        "2 cores for 1 workers: name as many cores as interfaces, or none"
+        "more cores are named (2) than workers there are (1): name one for each interface, or none"
     );
     let engine = on_loopback(29_113).build().expect("loopback");
     let refused = |config: PublisherConfig| engine.publisher(&config).err().expect("it cannot be").to_string();
