@@ -29,6 +29,8 @@ use pgmx::{
 const LONG: Duration = Duration::from_secs(60);
 const GROUP: IpAddr = IpAddr::V4(Ipv4Addr::new(239, 192, 77, 1));
 const PORT: u16 = 7500;
+/// Messages of each producer where there are several.
+const EACH: u32 = 2_000;
 
 /// An engine on loopback whose packets nobody else uses the port of.
 fn on_loopback(port: u16) -> EngineBuilder {
@@ -141,6 +143,18 @@ fn messages_of_any_size_arrive_whole_however_they_were_written() {
     all_frames_are_home(&engine.close(LONG));
 }
 
+/// Counts messages, each of which says its number.
+struct Counting(u32);
+impl Handler for Counting {
+    fn message(&mut self, message: MessageView<'_>) {
+        assert_eq!(message.to_vec(), patterned(self.0, 40));
+        self.0 += 1;
+    }
+    fn event(&mut self, event: Event) {
+        panic!("{event:?}");
+    }
+}
+
 #[test]
 fn small_messages_of_a_batched_session_come_one_by_one() {
     let engine = on_loopback(29_102).build().expect("loopback");
@@ -154,16 +168,6 @@ fn small_messages_of_a_batched_session_come_one_by_one() {
         assert_eq!(next(&mut subscriber).to_vec(), patterned(n, 4 + n as usize % 60));
     }
     // And in place, to a handler that counts.
-    struct Counting(u32);
-    impl Handler for Counting {
-        fn message(&mut self, message: MessageView<'_>) {
-            assert_eq!(message.to_vec(), patterned(self.0, 40));
-            self.0 += 1;
-        }
-        fn event(&mut self, event: Event) {
-            panic!("{event:?}");
-        }
-    }
     for n in 0..500 {
         publisher.publish(&patterned(n, 40)).expect("room");
     }
@@ -184,7 +188,6 @@ fn many_producers_share_one_session_and_each_keeps_its_order() {
     let mut subscriber = subscriber(&engine);
     let config = PublisherConfig::from(session()).queue(16);
     let shared = engine.shared_publisher(&config).expect("a publisher");
-    const EACH: u32 = 2_000;
     thread::scope(|scope| {
         for producer in 0..4_u32 {
             let shared = shared.clone();
@@ -345,6 +348,64 @@ fn a_subscriber_that_never_drops_a_message_harms_nobody_else() {
     publisher.publish(&patterned(7, 9)).expect("room");
     assert_eq!(next(&mut quick).to_vec(), patterned(7, 9));
     assert_eq!(next(&mut slow).to_vec(), patterned(7, 9));
+}
+
+#[test]
+fn a_subscriber_that_looks_away_is_told_exactly_what_it_missed() {
+    let engine = on_loopback(29_115).build().expect("loopback");
+    let away = SubscriberConfig::new(GROUP, PORT).ring(64).on_loss(OnLoss::Skip);
+    let mut away = engine.subscriber(&away).expect("a subscriber");
+    let (mut quick, mut publisher) = (subscriber(&engine), publisher(&engine));
+    let first = publisher.next_sqn();
+    for n in 0..1_000_u32 {
+        publisher.publish(&n.to_be_bytes()).expect("room, sooner or later");
+        assert_eq!(number(&next(&mut quick)), n);
+    }
+    // One place of its ring has the news of the session, and all others the messages from the first on.
+    let mut news = Vec::new();
+    let mut heard = 0;
+    while news.len() < 2 {
+        match away.recv_timeout(LONG).expect("the worker lives").expect("there is more") {
+            Received::Message(message) => {
+                assert_eq!(number(&message), heard);
+                heard += 1;
+            }
+            Received::Event(_, event) => news.push(event),
+        }
+    }
+    let tsi = publisher.tsi();
+    assert!(matches!(news[0], Event::Opened { .. }));
+    let (from, to) = (first.plus(63), first.plus(999));
+    assert_eq!((heard, news[1]), (63, Event::Loss { tsi, first: from, last: to, cause: LossCause::SlowConsumer }));
+    publisher.publish(b"back").expect("room");
+    assert_eq!(next(&mut away).to_vec(), b"back");
+}
+
+#[test]
+fn a_message_of_several_frames_is_leased_copied_or_lost_as_a_whole() {
+    let engine = on_loopback(29_116).build().expect("loopback");
+    let slow = SubscriberConfig::new(GROUP, PORT).lease_frames(9).spill_frames(9).on_loss(OnLoss::Skip);
+    let mut slow = engine.subscriber(&slow).expect("a subscriber");
+    let (mut quick, mut publisher) = (subscriber(&engine), publisher(&engine));
+    let (mut kept, mut lost) = (Vec::new(), 0);
+    for n in 0..10 {
+        // Four packets: two messages fit the quota, two more the room for copies.
+        publisher.publish(&patterned(n, 5_000)).expect("room");
+        assert_eq!(next(&mut quick).to_vec(), patterned(n, 5_000));
+    }
+    let begun = Instant::now();
+    while kept.len() as u64 * 4 + lost < 40 {
+        assert!(begun.elapsed() < LONG, "{} kept, {lost} packets told to be lost", kept.len());
+        keep(slow.recv_timeout(Duration::from_millis(10)).expect("the worker lives"), &mut kept, &mut lost);
+    }
+    assert_eq!((kept.len(), lost), (4, 24));
+    for (n, message) in kept.iter().enumerate() {
+        assert_eq!(message.to_vec(), patterned(n as u32, 5_000));
+    }
+    assert_eq!(slow.stats().expect("the worker lives").copied, 2);
+    kept.clear();
+    publisher.publish(&patterned(1, 5_000)).expect("room");
+    assert_eq!(next(&mut slow).to_vec(), patterned(1, 5_000));
 }
 
 #[test]
