@@ -29,8 +29,8 @@ use pgmx::{
 const LONG: Duration = Duration::from_secs(60);
 const GROUP: IpAddr = IpAddr::V4(Ipv4Addr::new(239, 192, 77, 1));
 const PORT: u16 = 7500;
-/// Messages of each producer where there are several.
-const EACH: u32 = 2_000;
+/// Messages of each of four producers: all of them have room where they wait for a reader that sleeps.
+const EACH: u32 = 500;
 
 /// An engine on loopback whose packets nobody else uses the port of.
 fn on_loopback(port: u16) -> EngineBuilder {
