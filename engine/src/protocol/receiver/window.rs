@@ -61,7 +61,7 @@ pub(super) enum Content {
     Fragment(Fragment),
 }
 
-// The issue of memory: 16,384 slots are half a megabyte.
+// The issue of memory: 65,536 slots are two megabytes.
 const _: () = assert!(size_of::<Slot>() <= 32);
 
 impl Held {

@@ -15,6 +15,9 @@ use crate::wire::build::DATA_HEADER_LEN;
 /// Octets of the largest packet without data: an NCF over IPv6 with a full list and all its options, and a little more.
 pub(super) const CONTROL_LEN_MAX: u16 = 384;
 
+/// Frames that a source wants beside its window: some batches of 64, for a link that gives them back late.
+const FRAMES_BESIDE: u32 = 1_024;
+
 /// The shortest distance at which NAKs for one SQN count as repeated; shorter ones are copies made by the network.
 pub(super) const REPEAT_FLOOR: Duration = us(20);
 
@@ -105,9 +108,11 @@ pub struct SourceConfig {
     pub advance_percent: u8,
     /// Advance with data: how long NAKs may hold the trail.
     pub max_hold: Duration,
-    /// Advance with data: its timer counts data sent. When the window is full nothing more is, and this long without a NAK for
-    /// the increment window stands for it.
+    /// Advance with data: how long there must have been neither a NAK nor a repair for the increment window before the trail moves across it,
+    /// however much data was sent meanwhile. Whoever lost a repair can ask again in this time.
     pub hold_quiet: Duration,
+    /// Advance with data: a packet that was repaired so often holds the trail no longer, so that a flood of NAKs does not.
+    pub hold_repairs: u16,
     /// `TXW_MAX_RTE`.
     pub rate: Rate,
     /// Size of the token bucket.
@@ -184,8 +189,7 @@ impl SourceConfig {
         match profile {
             Profile::LowLatency => Self {
                 router_alert: false,
-                // The ceiling of the receivers' NAK_RDATA_IVL: nobody repeats a NAK later than that.
-                hold_quiet: ms(20),
+                hold_quiet: ms(2),
                 ncf_repeat: us(20),
                 // Receivers start at 500 µs; the first of them that repeats a NAK sooner corrects this.
                 rdata_repeat: us(200),
@@ -264,7 +268,11 @@ impl SourceConfig {
             advance: Advance::Data,
             advance_percent: 15,
             max_hold: secs(1),
-            hold_quiet: ms(100),
+            // Near the trail receivers ask again after little more than a round trip (NAK_RDATA_IVL, not doubled). At full speed the rest
+            // of the window takes as long to fill, so that a hold that ends well is not felt.
+            hold_quiet: ms(10),
+            // Of 30 % losses not one in 10^8 survives.
+            hold_repairs: 16,
             rate: Rate::Max,
             burst: Burst::Packets(64),
             peak: Rate::Max,
@@ -295,6 +303,18 @@ impl SourceConfig {
             confirm_late_naks: true,
             accept_path_as_source: true,
         }
+    }
+
+    /// Frames that a pool should have for this source alone: the window, and what control packets and copies of repairs take while the
+    /// link has them in flight. With fewer than the window the source cannot be made; with just as many its NCFs and SPMs wait.
+    ///
+    /// ```
+    /// # use pgmx::protocol::source::SourceConfig;
+    /// let config = SourceConfig::new([239, 192, 0, 1].into(), 7500);
+    /// assert!(config.frames() > config.window_slots);
+    /// ```
+    pub fn frames(&self) -> u32 {
+        self.window_slots.saturating_add(FRAMES_BESIDE)
     }
 
     /// Octets of the largest PGM packet on this path.

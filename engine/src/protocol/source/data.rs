@@ -288,7 +288,11 @@ impl Source {
         self.limiter.sent(Class::Repair, octets);
         // RFC 3208 §4, §5.3, conformance 15, 56: multicast, with Router Alert.
         out.push(Outgoing { frame, to: self.to, router_alert: self.config.router_alert });
+        let may_hold = self.repairs.may_hold(position);
         let naks = self.repairs.sent(now);
+        if may_hold {
+            self.trail.on_repair(now, position, self.window.trail());
+        }
         self.back_off.on_repair(naks);
         self.spms.on_data(now, 1);
         self.stats.rdata += 1;

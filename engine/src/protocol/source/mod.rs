@@ -255,6 +255,12 @@ impl Source {
         }
     }
 
+    /// Whether the publisher has committed something since the last [`Source::transmit`]: asked by who is about to sleep.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.window.has_news()
+    }
+
     /// Ends the session gracefully: what was committed is sent, then FIN, then NAKs are answered for a while.
     pub fn close(&mut self, now: Time) {
         self.window.close();
@@ -359,7 +365,7 @@ impl Source {
     /// Moves the trail as far as its rule and the slots in flight allow.
     fn advance(&mut self, now: Time, pool: &Pool) {
         let view = self.view();
-        let target = self.trail.target(now, &view);
+        let target = self.trail.target(now, &view, |position| self.repairs.holds(position));
         self.trail_after = None;
         if target <= view.trail {
             return;
