@@ -97,6 +97,15 @@ fn what_is_lost_of_a_batched_session_is_repaired_and_every_message_comes_once_an
     }
 }
 
+/// An inbox for each.
+struct Two([(ReceiverId, Inbox<Reading>); 2]);
+impl Sinks for Two {
+    type Sink = Inbox<Reading>;
+    fn of(&mut self, receiver: ReceiverId) -> &mut Inbox<Reading> {
+        &mut self.0.iter_mut().find(|(id, _)| *id == receiver).expect("one of the two").1
+    }
+}
+
 #[test]
 fn several_receivers_of_a_batched_session_and_those_of_its_own_endpoint_get_single_messages() {
     let hub = Hub::new(64);
@@ -105,14 +114,6 @@ fn several_receivers_of_a_batched_session_and_those_of_its_own_endpoint_get_sing
     config.batch = true;
     let (_, mut publisher) = both.add_source(&config, tsi(1), Time::ZERO, 1).expect("a source");
     let ids = [3, 4].map(|seed| both.add_receiver(&receiver(7), seed).expect("a receiver"));
-    /// An inbox for each.
-    struct Two([(ReceiverId, Inbox<Reading>); 2]);
-    impl Sinks for Two {
-        type Sink = Inbox<Reading>;
-        fn of(&mut self, receiver: ReceiverId) -> &mut Inbox<Reading> {
-            &mut self.0.iter_mut().find(|(id, _)| *id == receiver).expect("one of the two").1
-        }
-    }
     let mut inboxes = Two(ids.map(|id| (id, Inbox::new(Reading::default()))));
     let mut now = Time::ZERO;
     for n in 0..200 {
