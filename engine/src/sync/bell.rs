@@ -188,6 +188,17 @@ impl Doorbell {
         self.sleep_on(nothing_to_do, |wire| block(wire.event.as_fd()));
     }
 
+    /// [`Doorbell::sleep`] where the kernel is a model: until the event is signalled.
+    #[cfg(all(loom, test))]
+    pub(crate) fn sleep_in_model(&self, nothing_to_do: impl Fn() -> bool) {
+        self.sleep_on(nothing_to_do, |wire| {
+            let mut is_signalled = wire.model.0.lock().expect("no panic under it");
+            while !*is_signalled {
+                is_signalled = wire.model.1.wait(is_signalled).expect("no panic under it");
+            }
+        });
+    }
+
     fn sleep_on(&self, nothing_to_do: impl Fn() -> bool, block: impl FnOnce(&Wire)) {
         // Swaps, not stores, so that their places among the claims of ringers are known: loom does not infer that nothing comes between
         // a claim and what it read. A price for sleepers only.

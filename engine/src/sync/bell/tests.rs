@@ -179,20 +179,12 @@ mod models {
             });
             let mut seen = 0;
             while seen < 2 {
-                doorbell.sleep_on(|| work.load(Ordering::Relaxed) == seen, block);
+                doorbell.sleep_in_model(|| work.load(Ordering::Relaxed) == seen);
                 seen = work.load(Ordering::Relaxed);
             }
             for ringer in ringers {
                 ringer.join().expect("it rings");
             }
         });
-    }
-
-    /// As the kernel does: until the event is signalled.
-    fn block(wire: &Wire) {
-        let mut is_signalled = wire.model.0.lock().expect("no panic under it");
-        while !*is_signalled {
-            is_signalled = wire.model.1.wait(is_signalled).expect("no panic under it");
-        }
     }
 }
