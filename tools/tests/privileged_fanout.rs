@@ -47,7 +47,7 @@ fn one_dies_and_one_sleeps(io: &str) {
     let subscribe = |number: usize| subscribe(place(number).0, place(number).1, &["--io", io]);
     let [quiet, mut sleeper, mut mortal] = [2, 3, 4].map(subscribe);
     let publishers = [0, 1].map(|number| {
-        let words = ["--io", io, "--seconds", "5", "--pps", "2000", "--size", "16-600", "--late-join", "50"];
+        let words = ["--io", io, "--seconds", "4", "--pps", "2000", "--size", "16-600", "--late-join", "50"];
         publish(place(number).0, place(number).1, &words)
     });
     mortal.await_progress("messages", 1000);
@@ -67,7 +67,7 @@ fn one_dies_and_one_sleeps(io: &str) {
         })
         .iter()
         .sum();
-    assert!(published >= 10_000, "{published}");
+    assert!(published >= 8_000, "{published}");
     let quiet = quiet.finish();
     all_came(&quiet, published);
     assert_eq!(quiet.figure("sessions"), 2);
@@ -170,10 +170,10 @@ fn a_loss_of_thirty_percent_is_repaired_or_told() {
     for io in ["auto", "raw"] {
         let listening = subscribe(place(1).0, place(1).1, &["--io", io, "--faults", "loss=30%,seed=5"]);
         let sent =
-            publish(place(0).0, place(0).1, &["--io", io, "--count", "15000", "--pps", "5000", "--size", "16-600"]);
+            publish(place(0).0, place(0).1, &["--io", io, "--count", "10000", "--pps", "5000", "--size", "16-600"]);
         let sent = sent.finish();
-        assert_eq!((sent.status, sent.figure("messages")), (Some(0), 15_000), "{sent:?}");
-        assert!(sent.figure("repairs_sent") > 4000, "{sent:?}");
-        all_is_accounted_for(&listening.finish(), 15_000);
+        assert_eq!((sent.status, sent.figure("messages")), (Some(0), 10_000), "{sent:?}");
+        assert!(sent.figure("repairs_sent") > 2500, "{sent:?}");
+        all_is_accounted_for(&listening.finish(), 10_000);
     }
 }
