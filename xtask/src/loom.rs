@@ -15,7 +15,7 @@ const PREEMPTIONS_MAX: &str = "3";
 const LIMIT: Duration = Duration::from_secs(900);
 
 /// `cargo xtask loom [FILTER]`.
-pub(crate) fn run(root: &Path, mut args: Args) -> Result<bool, String> {
+pub(crate) fn run(root: &Path, args: Args) -> Result<bool, String> {
     let filter = args.one_word()?;
     let mut run = Run::default();
     run.lane("loom", || models(root, filter));

@@ -77,6 +77,12 @@ impl Reader {
         self.trail
     }
 
+    /// Whether the publisher has committed something since [`Reader::refresh`].
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.shared.handoff.head() != self.head
+    }
+
     /// What the slot at `position` holds.
     #[inline]
     pub fn slot(&self, position: u64) -> Slot {

@@ -48,7 +48,7 @@ use window::Windows;
 
 use crate::frame::{Frame, Incoming, Outgoing, PathFacts, Pool, To, TxBatch};
 use crate::protocol::config::ConfigError;
-use crate::protocol::{Delivery, End, Rng, Sink};
+use crate::protocol::{Delivery, End, LossCause, Rng, Sink};
 use crate::time::Time;
 use crate::wire::build::BuildError;
 use crate::wire::{Data, Header, Kind, Nak, PlainData, Sqn, Tsi};
@@ -394,6 +394,17 @@ impl Receiver {
             }
             None => self.stats.all.no_frame += 1,
         }
+    }
+
+    /// Ends one session because the application lost some of it; it is remembered, as one that ended by itself. Says whether there was
+    /// such a session.
+    pub fn reset(&mut self, tsi: Tsi, cause: LossCause, pool: &mut Pool, sink: &mut impl Sink) -> bool {
+        let Some(session) = self.sessions.find(tsi).and_then(|slot| self.sessions.get_mut(slot)) else { return false };
+        let ctx = &mut ctx!(self, self.now, pool, sink);
+        session.close(End::Lost(cause), ctx);
+        session.reschedule(ctx.set, ctx.now);
+        self.next = self.next.min(session.next);
+        true
     }
 
     /// Ends all sessions from our side: reported ones are reported closed, all frames go back.

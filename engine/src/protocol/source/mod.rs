@@ -255,6 +255,12 @@ impl Source {
         }
     }
 
+    /// Whether the publisher has committed something since the last [`Source::transmit`]: asked by who is about to sleep.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.window.has_news()
+    }
+
     /// Ends the session gracefully: what was committed is sent, then FIN, then NAKs are answered for a while.
     pub fn close(&mut self, now: Time) {
         self.window.close();
