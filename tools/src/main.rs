@@ -1,14 +1,19 @@
 //! `pgmx`: the command.
 //!
-//! Each subcommand is a file or a folder of its own; here is only what they share. Guards: exit status 2 says that the arguments make no
-//! sense, and nothing was done then.
+//! Each subcommand is a file or a folder of its own; `common` is what those that open an endpoint share. Guards: exit status 2 says that
+//! the arguments make no sense, in one line, and nothing was done then.
 
+mod common;
 mod demo;
 mod doctor;
+mod send;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use common::failure::Failure;
 
 /// Reliable multicast after RFC 3208 (PGM), past the kernel where it can.
 #[derive(Debug, Parser)]
@@ -29,21 +34,44 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Send(send::Arguments),
     Demo(demo::Arguments),
     Doctor(doctor::Arguments),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return refuse(&error),
+    };
+    match command {
+        Command::Send(arguments) => send::main(&arguments),
         Command::Demo(arguments) => demo::main(arguments),
         Command::Doctor(arguments) => doctor::main(&arguments),
     }
 }
 
+/// Help is printed as it is; what is wrong with the arguments becomes one line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let is_help = !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_help {
+        error.exit();
+    }
+    let text = error.to_string();
+    // What follows the first paragraph is usage, which `--help` tells better; a tip is worth its place.
+    let mut paragraphs = text.split("\n\n").map(str::trim);
+    let what = paragraphs.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let tip = paragraphs.find(|paragraph| paragraph.starts_with("tip: ")).map(|tip| format!(" ({tip})"));
+    let command = std::env::args().nth(1).filter(|word| Cli::command().find_subcommand(word).is_some());
+    let command = command.unwrap_or_default();
+    let space = if command.is_empty() { "" } else { " " };
+    let line = format!("{what}{}; `pgmx {command}{space}--help` says more", tip.unwrap_or_default());
+    Failure::usage(line).exit(&command)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {
