@@ -120,7 +120,8 @@ impl Side {
 
     /// Plays the side that begins. Returns what each round trip took, in nanoseconds.
     pub fn time(&mut self, course: &Course) -> Result<Histogram<u64>, String> {
-        let mut histogram = Histogram::new(3).map_err(words("histogram"))?;
+        let longest = PATIENCE.as_nanos() as u64;
+        let mut histogram = Histogram::new_with_bounds(1, longest, 3).map_err(words("histogram"))?;
         for number in 0..course.warm_up + course.count {
             let begun = Instant::now();
             self.send(number)?;
@@ -140,7 +141,7 @@ impl Side {
             }
             self.tidy(frame)?;
             if number >= course.warm_up {
-                histogram.saturating_record(took.as_nanos() as u64);
+                histogram.record(took.as_nanos() as u64).map_err(words("a round trip beyond all patience"))?;
             }
         }
         Ok(histogram)
