@@ -16,10 +16,13 @@
 
 pub(crate) mod clock;
 pub(crate) mod failure;
+pub(crate) mod generate;
 pub(crate) mod idle;
 pub(crate) mod kernel;
+pub(crate) mod live;
 pub(crate) mod numbers;
 pub(crate) mod place;
+pub(crate) mod report;
 pub(crate) mod stop;
 
 use std::fmt::Display;
