@@ -6,6 +6,8 @@
 mod common;
 mod demo;
 mod doctor;
+mod ping;
+mod pong;
 mod send;
 
 use std::process::ExitCode;
@@ -35,6 +37,8 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     Send(send::Arguments),
+    Ping(ping::Arguments),
+    Pong(pong::Arguments),
     Demo(demo::Arguments),
     Doctor(doctor::Arguments),
 }
@@ -46,6 +50,8 @@ fn main() -> ExitCode {
     };
     match command {
         Command::Send(arguments) => send::main(&arguments),
+        Command::Ping(arguments) => ping::main(arguments),
+        Command::Pong(arguments) => pong::main(arguments),
         Command::Demo(arguments) => demo::main(arguments),
         Command::Doctor(arguments) => doctor::main(&arguments),
     }

@@ -89,7 +89,7 @@ impl Course {
 
     /// When ping `number` is due, where that follows from its number.
     fn due_at(&self, number: u64) -> Time {
-        self.begun.plus_nanos(number.saturating_mul(self.interval_ns))
+        self.begun.plus(number.saturating_mul(self.interval_ns))
     }
 
     /// The number of the ping to send now, if one is due.
@@ -182,7 +182,7 @@ impl Course {
     /// How long nothing is to be done, if no answer comes.
     pub(crate) fn rest(&self, now: Time) -> Duration {
         let patience = if self.awaited < self.next {
-            self.moved.plus_nanos(nanos(self.plan.patience)).since(now)
+            self.moved.plus(nanos(self.plan.patience)).since(now)
         } else {
             nanos(self.plan.patience)
         };
@@ -194,7 +194,7 @@ impl Course {
             0
         } else {
             let last = self.left[((self.next - 1) % REMEMBERED) as usize];
-            last.plus_nanos(self.given_up_ns()).since(now)
+            last.plus(self.given_up_ns()).since(now)
         };
         Duration::from_nanos(patience.min(due))
     }

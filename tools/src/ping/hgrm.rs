@@ -70,7 +70,10 @@ mod tests {
         let &(last, percentile, count) = lines.last().expect("lines");
         assert_eq!((percentile, count), (1.0, 10_000));
         assert!((last - 10_000_000.0).abs() < 10_000.0, "{last}");
-        assert!(text.contains("Total count    =        10000]") && text.contains("SubBuckets     =         2048]"), "{text}");
+        assert!(
+            text.contains("Total count    =        10000]") && text.contains("SubBuckets     =         2048]"),
+            "{text}"
+        );
     }
 
     #[test]
