@@ -6,8 +6,10 @@
 mod common;
 mod demo;
 mod doctor;
+mod pages;
 mod ping;
 mod pong;
+mod recv;
 mod send;
 
 use std::process::ExitCode;
@@ -27,6 +29,8 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  pgmx recv 'pgm://eth0;239.192.0.1:7500'     print what a group hears, a line a message
+  pgmx send 'pgm://eth0;239.192.0.1:7500'     publish what you type to it
   pgmx demo                     see it repair what a bad network loses, without rights or network
   pgmx demo --loss 30 --json    a worse network, and the result for a program to read
   pgmx doctor                   which link each interface of this host would get, and why
@@ -37,10 +41,13 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     Send(send::Arguments),
+    Recv(recv::Arguments),
     Ping(ping::Arguments),
     Pong(pong::Arguments),
     Demo(demo::Arguments),
     Doctor(doctor::Arguments),
+    Completions(pages::Completions),
+    Man(pages::Man),
 }
 
 fn main() -> ExitCode {
@@ -50,10 +57,13 @@ fn main() -> ExitCode {
     };
     match command {
         Command::Send(arguments) => send::main(&arguments),
+        Command::Recv(arguments) => recv::main(&arguments),
         Command::Ping(arguments) => ping::main(arguments),
         Command::Pong(arguments) => pong::main(arguments),
         Command::Demo(arguments) => demo::main(arguments),
         Command::Doctor(arguments) => doctor::main(&arguments),
+        Command::Completions(wanted) => pages::completions(Cli::command(), &wanted),
+        Command::Man(wanted) => pages::man(Cli::command(), &wanted),
     }
 }
 

@@ -53,8 +53,8 @@ use stop::Stop;
 /// The link of every command: it may lose packets on request, and write them down.
 pub(crate) type Way = Faults<Capture<AnyLink>>;
 
-/// Frames beyond those of windows: the link's rings, what is on its way up, control packets.
-const SPARE_FRAMES: u32 = 16_384;
+/// Frames beyond those of windows, for the link's rings: as many as links take by default.
+const LINK_FRAMES: u32 = 16_384;
 
 /// What a command wants of its world.
 #[derive(Clone, Copy, Debug)]
@@ -197,9 +197,9 @@ impl Common {
         receiver_config.take_history = self.late_join != Some(0);
 
         let mut link = LinkConfig::new(&interface).suiting(channel.group).encapsulation(encapsulation).io(self.io);
-        let windows = if purpose.publishes { source_config.window_slots } else { 0 }
-            + if purpose.subscribes { receiver_config.held_max } else { 0 };
-        link.frames = Some(windows + SPARE_FRAMES);
+        let windows = if purpose.publishes { source_config.frames() } else { 0 }
+            + if purpose.subscribes { receiver_config.frames() } else { 0 };
+        link.frames = Some(windows + LINK_FRAMES);
         (link.ttl, link.replace) = (self.ttl, self.replace);
         // Linux gives what is sent to an address and a UDP port to one program: to a publisher, who waits for NAKs, if there is one.
         link.hear_unicast = purpose.publishes;

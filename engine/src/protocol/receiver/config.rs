@@ -147,6 +147,9 @@ const NAK_LEN_MAX: u16 = 60 + 4 + 4 + 4 * MAX_NAK_LIST as u16;
 /// No interval may be longer: what is longer is a typing error.
 const LONGEST: Duration = Duration::from_secs(600);
 
+/// Frames that a receiver wants beside those it holds: some batches of 64, on their way in, and NAKs on their way out.
+const FRAMES_BESIDE: u32 = 512;
+
 const fn us(us: u64) -> Duration {
     Duration::from_micros(us)
 }
@@ -246,6 +249,20 @@ impl ReceiverConfig {
                 ..lan
             },
         }
+    }
+
+    /// Frames that a pool should have for one session of this receiver: what is held out of order, and what passes through meanwhile. What
+    /// the application keeps of the deliveries and what the link needs to receive come on top. With fewer, the newest packets that are
+    /// held go first and are asked for again: slower, not wrong.
+    ///
+    /// ```
+    /// # use pgmx::protocol::config::Profile;
+    /// # use pgmx::protocol::receiver::ReceiverConfig;
+    /// let config = ReceiverConfig::profile(Profile::Lan, [239, 192, 0, 1].into(), 7500);
+    /// assert!(config.frames() > config.held_max);
+    /// ```
+    pub fn frames(&self) -> u32 {
+        self.held_max.saturating_add(FRAMES_BESIDE)
     }
 
     /// Refuses what cannot work, naming the field, the value and what would do.

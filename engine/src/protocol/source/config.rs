@@ -15,6 +15,9 @@ use crate::wire::build::DATA_HEADER_LEN;
 /// Octets of the largest packet without data: an NCF over IPv6 with a full list and all its options, and a little more.
 pub(super) const CONTROL_LEN_MAX: u16 = 384;
 
+/// Frames that a source wants beside its window: some batches of 64, for a link that gives them back late.
+const FRAMES_BESIDE: u32 = 1_024;
+
 /// The shortest distance at which NAKs for one SQN count as repeated; shorter ones are copies made by the network.
 pub(super) const REPEAT_FLOOR: Duration = us(20);
 
@@ -86,6 +89,9 @@ pub struct SourceConfig {
     pub group: IpAddr,
     /// The data-destination port.
     pub data_port: u16,
+    /// Whether small messages that are committed while the source is busy share a packet. An idle source sends at once, so that this costs
+    /// no latency; receivers get single messages either way.
+    pub batch: bool,
     /// Whether SPM, NCF and RDATA carry Router Alert. With it every repair is copied once.
     pub router_alert: bool,
     /// The largest PGM packet in octets; `None`: what the path carries.
@@ -252,6 +258,7 @@ impl SourceConfig {
         Self {
             group,
             data_port,
+            batch: false,
             router_alert: true,
             tpdu_max: None,
             apdu_max: 16 << 20,
@@ -291,6 +298,18 @@ impl SourceConfig {
             confirm_late_naks: true,
             accept_path_as_source: true,
         }
+    }
+
+    /// Frames that a pool should have for this source alone: the window, and what control packets and copies of repairs take while the
+    /// link has them in flight. With fewer than the window the source cannot be made; with just as many its NCFs and SPMs wait.
+    ///
+    /// ```
+    /// # use pgmx::protocol::source::SourceConfig;
+    /// let config = SourceConfig::new([239, 192, 0, 1].into(), 7500);
+    /// assert!(config.frames() > config.window_slots);
+    /// ```
+    pub fn frames(&self) -> u32 {
+        self.window_slots.saturating_add(FRAMES_BESIDE)
     }
 
     /// Octets of the largest PGM packet on this path.
