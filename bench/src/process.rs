@@ -55,6 +55,11 @@ impl Running {
         Ok(Self { child, line, said: gather(out), complained: gather(err) })
     }
 
+    /// Its number in `/proc`.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has not ended yet.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
