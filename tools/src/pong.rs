@@ -34,7 +34,7 @@ Examples:
   pgmx pong 'pgm://eth0;239.192.0.1:7500' --core 3 --idle spin answers as soon as it can
 
 It hears PORT and answers on the next port, PORT+1. Of several that run, ping counts the answers of one. The profile is low-latency unless
---profile says otherwise, and the window 1024 packets unless --window does.
+--profile says otherwise, and the window 256 packets unless --window does.
 
 Exit status: 0 every ping that was sent to us was answered, 3 some never arrived, 4 none came for --timeout, 2 the arguments make no sense,
 1 any other error.";

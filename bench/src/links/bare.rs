@@ -26,7 +26,8 @@ impl Bare {
     pub fn open(port: &Port, workload: &Workload, receives: bool) -> Result<Self, String> {
         let frames = if receives { workload.ring * 2 } else { workload.frames };
         let heard = receives.then_some(DATA_PORT);
-        let shape = Shape { ring: workload.ring, frames, budget: workload.budget, heard };
+        let Workload { ring, budget, .. } = *workload;
+        let shape = Shape { ring, frames, filled: ring, budget, heard };
         Ok(Self { rings: Rings::open(port, &shape)?, address: port.address })
     }
 }

@@ -26,8 +26,10 @@ const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
 pub(crate) struct Shape {
     /// Entries of each ring.
     pub(crate) ring: u32,
-    /// Frames in all; where something is heard, the first `ring` of them begin in the fill ring.
+    /// Frames in all.
     pub(crate) frames: u32,
+    /// Where something is heard, the first so many frames begin in the fill ring.
+    pub(crate) filled: u32,
     /// Packets that one call may send.
     pub(crate) budget: u32,
     /// The data port whose packets come in.
@@ -79,8 +81,8 @@ impl Rings {
         set_budget(rx.fd().as_raw_fd(), shape.budget);
         if let Some(data_port) = shape.heard {
             // SAFETY: frames of this memory, in no ring yet.
-            let filled = unsafe { fill.produce(&frames[..shape.ring as usize]) };
-            assert_eq!(filled, shape.ring as usize, "an empty fill ring takes as many frames as it has entries");
+            let filled = unsafe { fill.produce(&frames[..shape.filled as usize]) };
+            assert_eq!(filled, shape.filled as usize, "an empty fill ring takes as many frames as it has entries");
             steering.claim_group(GROUP.into(), data_port).map_err(words("claiming"))?;
             steering.open_queue(0, rx.fd().as_raw_fd()).map_err(words("opening the queue"))?;
         }

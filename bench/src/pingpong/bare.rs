@@ -16,6 +16,9 @@ use crate::netns::Port;
 
 /// Entries of each ring: as the links' benchmark has them.
 const RING: u32 = 2048;
+/// Frames that packets come in. Not all that the fill ring could hold: the kernel publishes a received frame before the room that it left
+/// there, and the frame must find room when it was read.
+const COMING: usize = RING as usize - 64;
 /// Frames that packets leave in, one after the other. More than ever are in flight: a packet has left before its answer comes.
 const LEAVING: usize = 64;
 /// Looks into an empty ring between two looks at the clock, or at whether it is over. A look takes nanoseconds, a round trip thousands.
@@ -55,10 +58,11 @@ impl Side {
         if course.payload < size_of::<u64>() {
             return Err(format!("a payload of {} octets has no room for a number", course.payload));
         }
-        let shape = Shape { ring: RING, frames: RING + LEAVING as u32, budget: 32, heard: Some(from) };
+        let (filled, frames) = (COMING as u32, (COMING + LEAVING) as u32);
+        let shape = Shape { ring: RING, frames, filled, budget: 32, heard: Some(from) };
         let mut rings = Rings::open(port, &shape)?;
         let packet = packet(port.address, to, course.payload);
-        for frame in &mut rings.frames[RING as usize..] {
+        for frame in &mut rings.frames[COMING..] {
             // SAFETY: a frame of this memory that was put into no ring.
             unsafe { Rings::write(&rings.umem, frame, &packet)? };
         }
@@ -69,7 +73,7 @@ impl Side {
     #[inline]
     fn send(&mut self, number: u64) -> Result<(), String> {
         let Rings { tx, umem, frames, .. } = &mut self.rings;
-        let frame = &mut frames[RING as usize + self.next];
+        let frame = &mut frames[COMING + self.next];
         // SAFETY: a frame of this memory. It left `LEAVING` packets ago and came back: `tidy` saw to it.
         let mut data = unsafe { umem.data_mut(frame) };
         data.contents_mut()[HEADERS..HEADERS + size_of::<u64>()].copy_from_slice(&number.to_le_bytes());

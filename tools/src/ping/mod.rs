@@ -56,7 +56,7 @@ What is measured:
   waited, too (coordinated omission). With --interval 0 the next ping is due when the answer came.
 
 The answers come on the next port, PORT+1, in pong's own session. The profile is low-latency unless --profile says otherwise, and the
-window 1024 packets unless --window does.
+window 256 packets unless --window does.
 
 Exit status: 0 all pings were answered, 3 some never will be, or the answers were damaged, 4 no answer for --timeout, 2 the arguments make
 no sense, 1 any other error.";
