@@ -29,12 +29,11 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  pgmx demo                                   see it repair what a bad network loses
   pgmx recv 'pgm://eth0;239.192.0.1:7500'     print what a group hears, a line a message
   pgmx send 'pgm://eth0;239.192.0.1:7500'     publish what you type to it
-  pgmx demo                     see it repair what a bad network loses, without rights or network
-  pgmx demo --loss 30 --json    a worse network, and the result for a program to read
-  pgmx doctor                   which link each interface of this host would get, and why
-  pgmx doctor eth0              everything about one of them, and the commands that make it better
+  pgmx doctor                                 which link each interface of this host would get, and why
+  pgmx doctor eth0                            all about one of them, and what makes it better
 
 `pgmx COMMAND --help` says more about a command.";
 
@@ -60,7 +59,7 @@ fn main() -> ExitCode {
         Command::Recv(arguments) => recv::main(&arguments),
         Command::Ping(arguments) => ping::main(arguments),
         Command::Pong(arguments) => pong::main(arguments),
-        Command::Demo(arguments) => demo::main(arguments),
+        Command::Demo(arguments) => demo::main(&arguments),
         Command::Doctor(arguments) => doctor::main(&arguments),
         Command::Completions(wanted) => pages::completions(Cli::command(), &wanted),
         Command::Man(wanted) => pages::man(Cli::command(), &wanted),

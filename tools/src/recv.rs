@@ -137,6 +137,10 @@ fn run(wanted: &Arguments) -> Result<u8, Failure> {
     let report = reader.report(&world, id, (why == Why::Over || why == Why::Counted).then_some(wanted.count).flatten());
     let bad_end = reader.bad_end;
     world.close(&mut inbox);
+    if why == Why::Closed {
+        // Who stopped reading wants to know nothing more.
+        return Ok(0);
+    }
     report.print(wanted.common.json, "received");
     if let Some(end) = bad_end {
         say(format_args!("pgmx recv: a session ended: {}", end_in_words(end)));

@@ -27,10 +27,10 @@ pub use inbox::{Chunks, Handler, Inbox, MessageView};
 
 use crate::frame::{Incoming, PathFacts, Pool, RxBatch, To, TxBatch};
 use crate::link::{Channel, Link, LinkError};
-use crate::protocol::Sink;
 use crate::protocol::config::ConfigError;
 use crate::protocol::receiver::{Receiver, ReceiverConfig};
 use crate::protocol::source::{Publisher, Source, SourceConfig};
+use crate::protocol::{LossCause, Sink};
 use crate::time::{Time, earliest};
 use crate::wire::{self, Header, Kind, Limits, Reject, RejectCounters, Tsi};
 
@@ -490,6 +490,20 @@ impl<L: Link> Endpoint<L> {
     pub fn wait(&self, now: Time, at_most: Duration, wake: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
         let until = self.deadline().map_or(at_most, |at| at_most.min(Duration::from_nanos(at.since(now))));
         if until.is_zero() { Ok(()) } else { self.link.wait(until, wake) }
+    }
+
+    /// Whether a publisher has committed something that no poll has seen yet. Whoever is about to sleep asks after having said so to
+    /// the publishers.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.sources.iter().any(|speaker| speaker.source.has_news())
+    }
+
+    /// Ends one session of a receiver because the application lost some of it.
+    pub fn reset_session(&mut self, id: ReceiverId, tsi: Tsi, cause: LossCause, sinks: &mut impl Sinks) {
+        if let Some(listener) = self.receivers.iter_mut().find(|listener| listener.id == id) {
+            listener.receiver.reset(tsi, cause, &mut self.pool, sinks.of(id));
+        }
     }
 
     /// A source.

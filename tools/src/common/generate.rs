@@ -104,18 +104,12 @@ impl Generator {
         Self { pattern: Pattern::new(), sizes, number: 0 }
     }
 
-    /// The number of the next message.
-    #[inline]
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
     /// Octets of the next message.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         let Sizes { min, max } = self.sizes;
         let among = u64::from(max - min) + 1;
-        min as usize + ((mix(self.number) >> 32) * among >> 32) as usize
+        min as usize + (((mix(self.number) >> 32) * among) >> 32) as usize
     }
 
     /// Writes a piece of the next message, whose octets begin at `at`.

@@ -33,7 +33,9 @@ fn what_comes_as_it_was_made_is_delivered() {
     for sizes in [(0, 0), (1, 1), (7, 9), (15, 17), (16, 1400), (60_000, 70_000)] {
         let messages = made(Sizes { min: sizes.0, max: sizes.1 }, 300);
         let mut checker = Checker::new();
-        messages.iter().for_each(|message| check(&mut checker, HERE, message));
+        for message in &messages {
+            check(&mut checker, HERE, message);
+        }
         assert_eq!(counts(&checker), (300, 0, 0), "{sizes:?}");
         let measured = messages.iter().filter(|message| message.len() >= HEAD).count() as u64;
         assert_eq!(checker.latency.histogram().len(), measured, "{sizes:?}");

@@ -7,17 +7,11 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// How often we were asked to end.
+/// How often Ctrl-C was pressed, or SIGTERM came.
 static ASKED: AtomicU8 = AtomicU8::new(0);
 
 /// Seconds after the second request until the process ends, whatever it is doing.
 const PATIENCE_S: u32 = 1;
-
-/// How often Ctrl-C was pressed, or SIGTERM came.
-#[inline]
-pub(super) fn asked() -> u8 {
-    ASKED.load(Ordering::Relaxed)
-}
 
 extern "C" fn on_request(_: libc::c_int) {
     // Three are as good as more.
@@ -43,8 +37,8 @@ fn end() -> ! {
     unsafe { libc::_exit(i32::from(super::failure::status::INTERRUPTED)) }
 }
 
-/// Counts SIGINT and SIGTERM from now on, instead of ending by them.
-pub(super) fn catch() -> io::Result<()> {
+/// Counts SIGINT and SIGTERM from now on, instead of ending by them; returns the count.
+pub(super) fn catch() -> io::Result<&'static AtomicU8> {
     for (signal, handler) in
         [(libc::SIGINT, on_request as extern "C" fn(_)), (libc::SIGTERM, on_request), (libc::SIGALRM, on_alarm)]
     {
@@ -57,7 +51,7 @@ pub(super) fn catch() -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
-    Ok(())
+    Ok(&ASKED)
 }
 
 /// Whether a read would not block: something is there, or nothing will ever come.

@@ -192,13 +192,14 @@ impl Report {
     /// So many messages in so much time, over this path.
     pub(crate) fn new(path: &Path, messages: u64, bytes: u64, lasted: Duration) -> Self {
         let seconds = lasted.as_secs_f64();
-        let per_second = |amount: u64| if seconds > 0.0 { amount as f64 / seconds } else { 0.0 };
+        // More digits than a clock has say nothing.
+        let per_second = |amount: u64| if seconds > 0.0 { (amount as f64 / seconds).round() } else { 0.0 };
         Self {
             messages,
             bytes,
-            seconds,
+            seconds: (seconds * 1e6).round() / 1e6,
             messages_per_s: per_second(messages),
-            bits_per_s: 8.0 * per_second(bytes),
+            bits_per_s: per_second(8 * bytes),
             lost: None,
             duplicates_dropped: None,
             corrupt: None,
@@ -289,7 +290,7 @@ impl Report {
         row("NAKs", &[("sent", self.naks_sent), ("received", self.naks_received)]);
         row("NCFs", &[("sent", self.ncfs_sent), ("received", self.ncfs_received)]);
         row("SPMs", &[("sent", self.spms_sent), ("received", self.spms_received)]);
-        row("sessions", &[("", Some(self.sessions))].map(|(_, number)| ("in all", number)));
+        row("sessions", &[("in all", Some(self.sessions))]);
         if let Some(LatencyNs { min, p50, p90, p99, p999, max }) = self.latency_ns {
             let [min, p50, p90, p99, p999, max] = [min, p50, p90, p99, p999, max].map(micros);
             let _ = writeln!(

@@ -2,8 +2,9 @@
 //!
 //! One per session; `repair` calls it. What it learns:
 //!
-//! * the repair round trip (NAK → RDATA, smoothed) sets NAK_RPT_IVL and NAK_RDATA_IVL: 4 × SRTT + margin between floor and ceiling, doubling
-//!   with each retry of the same SQN. NAK_BO_IVL starts from it as well: long enough to hear the NCF for somebody else's NAK;
+//! * the repair round trip (NAK → RDATA, smoothed) and how much it varies set NAK_RPT_IVL and NAK_RDATA_IVL: SRTT + 4 × its variation, between
+//!   floor and ceiling, doubling with each retry of the same SQN. NAK_BO_IVL starts from it as well: long enough to hear the NCF for somebody
+//!   else's NAK;
 //! * a repair that we asked for and nobody else narrows NAK_BO_IVL by a quarter, down to the floor: a receiver alone soon asks at once;
 //! * a confirmation for which we had not asked says that others share our losses: NAK_BO_IVL goes back to 4 × SRTT + margin at least, and from
 //!   there narrows by a sixteenth only;
@@ -90,6 +91,8 @@ pub(super) struct Adapt {
     is_advertised: bool,
     /// Smoothed repair round trip; 0: not measured.
     srtt: u64,
+    /// How far single round trips are from it.
+    variation: u64,
     /// No second verdict on the width before this: the SQNs of one loss are one experience.
     settled_at: Time,
 }
@@ -100,10 +103,12 @@ const NARROW_AMONG_OTHERS: u32 = 4;
 const NARROW_ALONE: u32 = 2;
 /// As in RFC 6298: a new measurement counts an eighth.
 const SRTT_SHIFT: u32 = 3;
+/// ... and its distance from what was expected a quarter.
+const VARIATION_SHIFT: u32 = 2;
 
 impl Adapt {
     pub(super) fn new(base: Baseline) -> Self {
-        Self { back_off: base.back_off.start, base, is_advertised: false, srtt: 0, settled_at: Time::ZERO }
+        Self { back_off: base.back_off.start, base, is_advertised: false, srtt: 0, variation: 0, settled_at: Time::ZERO }
     }
 
     /// NAK_BO_IVL now.
@@ -135,17 +140,18 @@ impl Adapt {
 
     /// NAK_RPT_IVL for an SQN tried in vain `retries` times.
     pub(super) fn nak_rpt_ivl(&self, retries: u32) -> u64 {
-        Self::measured_or_start(self.base.repeat, self.srtt, retries)
+        self.measured_or_start(self.base.repeat, retries)
     }
 
     /// NAK_RDATA_IVL likewise.
     pub(super) fn nak_rdata_ivl(&self, retries: u32) -> u64 {
-        Self::measured_or_start(self.base.rdata, self.srtt, retries)
+        self.measured_or_start(self.base.rdata, retries)
     }
 
-    fn measured_or_start(bounds: Bounds, srtt: u64, retries: u32) -> u64 {
-        // The margin is the floor: it covers a poll of ours and one of the source.
-        let base = if srtt == 0 { bounds.start } else { srtt.saturating_mul(4).saturating_add(bounds.floor) };
+    fn measured_or_start(&self, bounds: Bounds, retries: u32) -> u64 {
+        // As RFC 6298 has it. The wait for data begins anew with the NCF, which has most of the round trip behind it: that is the margin.
+        let spread = self.variation.saturating_mul(4).max(bounds.floor / 4);
+        let base = if self.srtt == 0 { bounds.start } else { self.srtt.saturating_add(spread) };
         bounds.after(base, retries)
     }
 
@@ -153,8 +159,13 @@ impl Adapt {
     pub(super) fn measured(&mut self, rtt: u64) {
         let rtt = rtt.max(1);
         let is_first = self.srtt == 0;
-        self.srtt =
-            if self.srtt == 0 { rtt } else { self.srtt - (self.srtt >> SRTT_SHIFT) + (rtt >> SRTT_SHIFT) }.max(1);
+        if is_first {
+            (self.srtt, self.variation) = (rtt, rtt / 2);
+        } else {
+            let off = self.srtt.abs_diff(rtt);
+            self.variation = self.variation - (self.variation >> VARIATION_SHIFT) + (off >> VARIATION_SHIFT);
+            self.srtt = (self.srtt - (self.srtt >> SRTT_SHIFT) + (rtt >> SRTT_SHIFT)).max(1);
+        }
         if is_first {
             self.listen();
         }
@@ -299,7 +310,7 @@ mod tests {
         let mut adapt = low_latency();
         assert_eq!((adapt.nak_rpt_ivl(0), adapt.nak_rdata_ivl(0)), (500 * US, 1000 * US));
         adapt.measured(100 * US);
-        assert_eq!((adapt.nak_rpt_ivl(0), adapt.nak_rdata_ivl(1)), (450 * US, 900 * US));
+        assert_eq!((adapt.nak_rpt_ivl(0), adapt.nak_rdata_ivl(1)), (300 * US, 600 * US));
         for _ in 0..100 {
             adapt.measured(20 * US);
         }

@@ -169,9 +169,9 @@ impl ReceiverConfig {
             group,
             data_port,
             sources: Vec::new(),
-            // A repair round trip of 1 ms at 10 million packets a second passes 10,000 packets.
-            window_slots: 16_384,
-            held_max: 4_096,
+            // As long as the window that a source has by default: whatever it can still repair can be waited for.
+            window_slots: 65_536,
+            held_max: 65_536,
             sessions_max: 64,
             max_apdu: 1 << 24,
             order: Order::InOrder,

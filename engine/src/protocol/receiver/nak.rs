@@ -39,6 +39,8 @@ pub(super) enum State {
 pub(super) enum Input {
     /// Its timer has expired.
     Timer,
+    /// Its timer was cut short, because the trail is near, and has expired before the interval was over.
+    Hurry,
     /// A matching NCF came.
     Ncf,
     /// A matching NAK of another receiver came.
@@ -69,6 +71,8 @@ pub(super) enum Action {
 pub(super) struct Missing {
     /// When our first NAK for it left; meaningful when `asks` is not zero.
     pub(super) asked_at: Time,
+    /// When the present try is over. What is asked again before is no other try.
+    pub(super) tried_until: Time,
     pub(super) state: State,
     ncf_retries: u8,
     data_retries: u8,
@@ -92,6 +96,7 @@ impl Missing {
     pub(super) fn detected() -> Self {
         Self {
             asked_at: Time::ZERO,
+            tried_until: Time::ZERO,
             state: State::BackOff,
             ncf_retries: 0,
             data_retries: 0,
@@ -118,6 +123,10 @@ pub(super) fn step(missing: &mut Missing, input: Input, limit: Retries) -> Actio
         (State::BackOff, Input::Timer) => (State::Due, Action::Ask),
         (State::Due, Input::Timer) => (State::Due, Action::Nothing),
         (_, Input::Sent) => (State::WaitNcf, Action::AwaitNcf),
+
+        // Asked again within the interval: the arrows of the figure, and no other try.
+        (State::WaitNcf | State::WaitData, Input::Hurry) => (State::BackOff, Action::BackOff),
+        (state, Input::Hurry) => (state, Action::Nothing),
 
         (State::WaitNcf, Input::Ncf) => (State::WaitData, Action::AwaitData),
         (State::WaitNcf, Input::Nak) => (State::WaitNcf, Action::AwaitNcf),

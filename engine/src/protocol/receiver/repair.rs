@@ -3,6 +3,7 @@
 //! The figure itself is in `nak`; this file feeds it and does what it says. Guards the rules around the figure: no NAK before an SPM, none
 //! while silenced, none outside the window, and bounded work for every packet and every call.
 
+use super::adapt::Adapt;
 use super::config::NakCopy;
 use super::nak::{Action, Input, Missing, Retries, State, step};
 use super::session::{Ctx, NEVER, Phase, Session};
@@ -15,7 +16,7 @@ use crate::wire::{MAX_NAK_LIST, Nak, Sqn, build};
 
 /// SQNs in one NAK at most: the header's and a full list.
 pub(super) const NAK_SQNS: usize = MAX_NAK_LIST + 1;
-/// Missing SQNs taken up in one call: the rest follows in the next. A ring of 16,384 would else stall its caller for a millisecond.
+/// Missing SQNs taken up in one call: the rest follows in the next. A ring of 65,536 would else stall its caller for a millisecond.
 const TAKE_UP: u32 = 512;
 /// Slots behind the oldest due SQN that are searched for NAKs that are nearly due: two full lists.
 const NEARLY_DUE_SLOTS: u32 = 2 * NAK_SQNS as u32;
@@ -266,12 +267,16 @@ impl Session {
         let Some(window) = &mut self.window else { return false };
         let Some(missing) = window.missing_mut(sqn) else { return false };
         let before = missing.state;
+        let waits = matches!(before, State::WaitNcf | State::WaitData);
+        let hurried = input == Input::Timer && waits && ctx.now < missing.tried_until;
+        let input = if hurried { Input::Hurry } else { input };
         let action = step(missing, input, retries);
         let tried = missing.retries();
         let suppressed = matches!(before, State::BackOff | State::Due) && matches!(input, Input::Ncf | Input::Nak);
         match action {
             Action::BackOff => {
-                let at = self.back_off(tried, ctx);
+                // Who hurries does not draw from a widened interval.
+                let at = self.back_off(if hurried { 0 } else { tried }, ctx);
                 if let Some(window) = &mut self.window {
                     window.arm(sqn, at);
                 }
@@ -279,11 +284,11 @@ impl Session {
             Action::Ask => window.mark_due(sqn),
             Action::AwaitNcf => {
                 window.clear_due(sqn);
-                window.arm(sqn, ctx.now.plus(self.adapt.nak_rpt_ivl(tried)));
+                self.wait(sqn, Adapt::nak_rpt_ivl, tried, ctx.now);
             }
             Action::AwaitData => {
                 window.clear_due(sqn);
-                window.arm(sqn, ctx.now.plus(self.adapt.nak_rdata_ivl(tried)));
+                self.wait(sqn, Adapt::nak_rdata_ivl, tried, ctx.now);
             }
             Action::GiveUp(cause) => {
                 window.replace(sqn, Slot::Lost(cause));
@@ -296,6 +301,22 @@ impl Session {
             count!(self, ctx, naks_suppressed);
         }
         false
+    }
+
+    /// Waits for an answer about `sqn`: for an interval that retries have made longer, but not until the trail has come.
+    fn wait(&mut self, sqn: Sqn, interval: impl Fn(&Adapt, u32) -> u64, tried: u32, now: Time) {
+        let (full, least) = (interval(&self.adapt, tried), interval(&self.adapt, 0));
+        self.pace.see(now, self.lead);
+        let longest = self.pace.longest_wait(sqn, self.trail, self.lead);
+        let Some(window) = &mut self.window else { return };
+        // RFC 3208 §6.3, §16.2: the intervals are the receiver's choice, and a NAK in time is what holds the trail.
+        let wait = full.min(longest.max(least));
+        if let Some(missing) = window.missing_mut(sqn)
+            && now >= missing.tried_until
+        {
+            missing.tried_until = now.plus(full);
+        }
+        window.arm(sqn, now.plus(wait));
     }
 
     /// Sends the NAKs that are due, oldest first, as many SQNs to a NAK as allowed.

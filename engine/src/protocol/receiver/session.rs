@@ -8,6 +8,7 @@ use core::net::IpAddr;
 
 use super::adapt::{Adapt, Baseline};
 use super::config::Settings;
+use super::pace::Pace;
 use super::repair::{Recent, SharedDraw};
 use super::spmr::Spmr;
 use super::stats::{ReceiverStats, SessionStats};
@@ -99,6 +100,7 @@ pub(super) struct Session {
     /// How much of the APDU at the edge is known to be there: packets, octets.
     pub(super) assembled: (u32, u32),
     pub(super) adapt: Adapt,
+    pub(super) pace: Pace,
     pub(super) recent: Recent,
     pub(super) draw: SharedDraw,
     /// The data packet at hand is RDATA.
@@ -141,6 +143,7 @@ impl Session {
             arrivals: 0,
             assembled: (0, 0),
             adapt: Adapt::new(baseline),
+            pace: Pace::default(),
             recent: Recent::default(),
             draw: SharedDraw::default(),
             repair_at_hand: false,

@@ -108,9 +108,11 @@ pub struct SourceConfig {
     pub advance_percent: u8,
     /// Advance with data: how long NAKs may hold the trail.
     pub max_hold: Duration,
-    /// Advance with data: its timer counts data sent. When the window is full nothing more is, and this long without a NAK for
-    /// the increment window stands for it.
+    /// Advance with data: how long there must have been neither a NAK nor a repair for the increment window before the trail moves across it,
+    /// however much data was sent meanwhile. Whoever lost a repair can ask again in this time.
     pub hold_quiet: Duration,
+    /// Advance with data: a packet that was repaired so often holds the trail no longer, so that a flood of NAKs does not.
+    pub hold_repairs: u16,
     /// `TXW_MAX_RTE`.
     pub rate: Rate,
     /// Size of the token bucket.
@@ -187,8 +189,7 @@ impl SourceConfig {
         match profile {
             Profile::LowLatency => Self {
                 router_alert: false,
-                // The ceiling of the receivers' NAK_RDATA_IVL: nobody repeats a NAK later than that.
-                hold_quiet: ms(20),
+                hold_quiet: ms(2),
                 ncf_repeat: us(20),
                 // Receivers start at 500 µs; the first of them that repeats a NAK sooner corrects this.
                 rdata_repeat: us(200),
@@ -267,7 +268,11 @@ impl SourceConfig {
             advance: Advance::Data,
             advance_percent: 15,
             max_hold: secs(1),
-            hold_quiet: ms(100),
+            // Near the trail receivers ask again after little more than a round trip (NAK_RDATA_IVL, not doubled). At full speed the rest
+            // of the window takes as long to fill, so that a hold that ends well is not felt.
+            hold_quiet: ms(10),
+            // Of 30 % losses not one in 10^8 survives.
+            hold_repairs: 16,
             rate: Rate::Max,
             burst: Burst::Packets(64),
             peak: Rate::Max,

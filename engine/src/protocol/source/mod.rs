@@ -201,8 +201,9 @@ impl Source {
         Ok(SlotLayout {
             front: start as u16 + DATA_HEADER_LEN as u16,
             room: tpdu - DATA_HEADER_LEN as u16,
-            common_options: 0,
+            common_options: if config.batch { 4 } else { 0 },
             first_options: if config.syn { 4 } else { 0 },
+            batch: config.batch,
         })
     }
 
@@ -252,6 +253,12 @@ impl Source {
             released: self.notes.released(),
             repairs: self.stats.rdata,
         }
+    }
+
+    /// Whether the publisher has committed something since the last [`Source::transmit`]: asked by who is about to sleep.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.window.has_news()
     }
 
     /// Ends the session gracefully: what was committed is sent, then FIN, then NAKs are answered for a while.
@@ -358,7 +365,7 @@ impl Source {
     /// Moves the trail as far as its rule and the slots in flight allow.
     fn advance(&mut self, now: Time, pool: &Pool) {
         let view = self.view();
-        let target = self.trail.target(now, &view);
+        let target = self.trail.target(now, &view, |position| self.repairs.holds(position));
         self.trail_after = None;
         if target <= view.trail {
             return;

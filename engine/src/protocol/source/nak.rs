@@ -243,7 +243,9 @@ impl Source {
         for sqn in asked.sqns() {
             match self.standing(sqn) {
                 Standing::Window(position) => {
-                    self.stats.holds += u64::from(self.trail.on_nak(now, position, &view));
+                    if self.repairs.may_hold(position) {
+                        self.stats.holds += u64::from(self.trail.on_nak(now, position, &view));
+                    }
                     let asked = self.repairs.on_nak(now, position, from, view.trail, view.next - 1);
                     self.stats.naks_duplicate += u64::from(!asked.queued);
                     if self.back_off.on_nak(now, asked.naks) && confirm {

@@ -31,6 +31,8 @@ struct Slot {
     hold_ns: u32,
     /// NAKs of this loss.
     naks: u16,
+    /// Repairs that left, as long as it is in the window.
+    repairs: u16,
     queued: bool,
 }
 
@@ -42,6 +44,7 @@ const NOTHING: Slot = Slot {
     last_from: 0,
     hold_ns: 0,
     naks: 0,
+    repairs: 0,
     queued: false,
 };
 
@@ -69,6 +72,8 @@ pub(super) struct Repairs {
     start_ns: u64,
     hold_max_ns: u64,
     adaptive: bool,
+    /// Repairs after which a packet holds the trail no longer.
+    holds_max: u16,
 }
 
 impl Repairs {
@@ -89,6 +94,7 @@ impl Repairs {
             start_ns,
             hold_max_ns: nanos(config.rdata_repeat_max),
             adaptive: config.rdata_repeat_adaptive,
+            holds_max: config.hold_repairs,
         }
     }
 
@@ -111,6 +117,16 @@ impl Repairs {
     #[inline]
     pub(super) fn is_queued(&self, position: u64) -> bool {
         self.slot(position).is_some_and(|slot| slot.queued)
+    }
+
+    /// Whether a NAK for `position` may hold the trail: not when all the repairs that left for it did not help.
+    pub(super) fn may_hold(&self, position: u64) -> bool {
+        self.slot(position).is_none_or(|slot| slot.repairs < self.holds_max)
+    }
+
+    /// Whether a repair of `position` waits for which the trail waits.
+    pub(super) fn holds(&self, position: u64) -> bool {
+        self.slot(position).is_some_and(|slot| slot.queued && slot.repairs < self.holds_max)
     }
 
     /// Whether an NCF for `position` may leave.
@@ -229,6 +245,7 @@ impl Repairs {
         slot.hold_ns = hold.min(most) as u32;
         slot.repaired = Some(now);
         slot.queued = false;
+        slot.repairs = slot.repairs.saturating_add(1);
         slot.naks
     }
 

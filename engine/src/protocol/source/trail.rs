@@ -1,8 +1,13 @@
 //! When the trailing edge moves: the four rules of RFC 3208 §16.
 //!
-//! Called by the source: [`Trail::on_sent`] after data left, [`Trail::on_nak`] for a NAK in the window, [`Trail::target`] to learn
-//! where the trail should be. It says where the trail *should* go; the source moves it there, as far as slots in flight allow.
+//! Called by the source: [`Trail::on_sent`] after data left, [`Trail::on_nak`] for a NAK in the window, [`Trail::on_repair`] for what it
+//! brought, [`Trail::target`] to learn where the trail should be. It says where the trail *should* go; the source moves it there, as far as slots in flight allow.
 //! Guards: the trail never passes what was not sent yet, and only the chosen rule moves it.
+//!
+//! With data, the RFC's timer counts data sent. At full speed it counts to its end in milliseconds, sooner than a receiver that lost a repair
+//! as well can know and ask again. So it takes three things to move the trail across an increment window for which NAKs came: the timer, no
+//! repair that waits, and a little silence after the last one that left. What was repaired often counts for none of it, and no hold lasts longer
+//! than `max_hold`.
 //!
 //! ```text
 //!      trail        TXW_INC                                           next to send
@@ -56,7 +61,12 @@ pub(super) struct Trail {
     restarted: Option<u64>,
     /// Since when the trail would have moved, had no NAK restarted the timer.
     held_since: Option<Time>,
-    last_nak: Time,
+    /// The last NAK or repair for the increment window.
+    last_stir: Option<Time>,
+    /// No repair waits before this position.
+    looked_to: u64,
+    /// One waits at it.
+    waiting: bool,
     max_hold_ns: u64,
     hold_quiet_ns: u64,
     holds_broken: u64,
@@ -86,7 +96,9 @@ impl Trail {
             starts_at: slots - increment,
             restarted: None,
             held_since: None,
-            last_nak: Time::ZERO,
+            last_stir: None,
+            looked_to: 0,
+            waiting: false,
             max_hold_ns: nanos(config.max_hold),
             hold_quiet_ns: nanos(config.hold_quiet),
             holds_broken: 0,
@@ -131,6 +143,7 @@ impl Trail {
 
     /// A NAK for a packet in the window. Tells whether it is the first that holds the trail.
     pub(super) fn on_nak(&mut self, now: Time, position: u64, view: &View) -> bool {
+        self.looked_to = self.looked_to.min(position);
         // RFC 3208 §16.2, conformance 64: while TXW_ADV_IVL_TMR runs, a NAK in the increment window restarts it.
         let running = self.target <= view.trail && (view.next >= self.starts_at || self.is_full(view));
         if self.rule != Advance::Data || !running || position >= view.trail + self.increment {
@@ -138,8 +151,18 @@ impl Trail {
         }
         let first = self.restarted.is_none();
         self.restarted = Some(view.next + view.repairs + self.interval);
-        self.last_nak = now;
+        self.last_stir = Some(now);
         first
+    }
+
+    /// A repair left.
+    pub(super) fn on_repair(&mut self, now: Time, position: u64, trail: u64) {
+        if position < trail + self.increment {
+            self.last_stir = Some(now);
+        }
+        if position == self.looked_to {
+            self.waiting = false;
+        }
     }
 
     /// Whether the publisher has no room and everything is sent, so that no more data can drive the timer.
@@ -147,23 +170,23 @@ impl Trail {
         view.wanted > view.trail + self.slots && view.next == view.head
     }
 
-    /// Where the trail should be.
-    pub(super) fn target(&mut self, now: Time, view: &View) -> u64 {
+    /// Where the trail should be. `waits` tells whether a repair of a position waits.
+    pub(super) fn target(&mut self, now: Time, view: &View, waits: impl Fn(u64) -> bool) -> u64 {
         match self.rule {
-            Advance::Data => self.by_data(now, view),
+            Advance::Data => self.by_data(now, view, waits),
             Advance::Time | Advance::Windows => self.tick(now, view.next),
             Advance::Application => self.release(view.released, view.next),
         }
         self.target
     }
 
-    fn by_data(&mut self, now: Time, view: &View) {
+    fn by_data(&mut self, now: Time, view: &View, waits: impl Fn(u64) -> bool) {
         if self.target > view.trail || !self.needs_room(view) {
             return;
         }
         // RFC 3208 §16.2: the timer counts data sent, not time. When nothing more can be sent it would stand still for ever: then
-        // silence counts, and in the end the longest hold.
-        let expired = self.has_expired(view) || (self.is_full(view) && now >= self.quiet_at());
+        // silence alone counts, and in the end the longest hold.
+        let expired = self.has_expired(view) && now >= self.quiet_at() && !self.is_waiting(view, waits);
         if !expired {
             self.held_since = self.held_since.or(Some(now));
         }
@@ -174,6 +197,7 @@ impl Trail {
             self.starts_at = self.target + self.slots - self.increment;
             self.restarted = None;
             self.held_since = None;
+            self.waiting = false;
         }
     }
 
@@ -182,13 +206,25 @@ impl Trail {
         view.next >= self.starts_at + self.interval || self.is_full(view)
     }
 
-    /// Whether so much was sent since the last NAK for the increment window, if there was any.
+    /// Whether so much was sent since the last NAK for the increment window, if there was any; or all that the window lets in.
     fn has_expired(&self, view: &View) -> bool {
-        self.restarted.is_none_or(|at| view.next + view.repairs >= at)
+        self.restarted.is_none_or(|at| view.next + view.repairs >= at) || self.is_full(view)
     }
 
+    /// When the increment window will have been quiet for long enough, if it stays so.
     fn quiet_at(&self) -> Time {
-        self.last_nak.plus(self.hold_quiet_ns)
+        self.last_stir.map_or(Time::ZERO, |at| at.plus(self.hold_quiet_ns))
+    }
+
+    /// Whether a repair waits in the increment window. Looks at each position once, unless a NAK comes for it again.
+    fn is_waiting(&mut self, view: &View, waits: impl Fn(u64) -> bool) -> bool {
+        let end = (view.trail + self.increment).min(view.next);
+        self.looked_to = self.looked_to.max(view.trail);
+        while self.looked_to < end && !waits(self.looked_to) {
+            self.looked_to += 1;
+        }
+        self.waiting = self.looked_to < end;
+        self.waiting
     }
 
     fn broken_at(&self) -> Option<Time> {
@@ -217,8 +253,10 @@ impl Trail {
         match self.rule {
             Advance::Application => (view.released.min(view.next) > view.trail).then_some(Time::ZERO),
             Advance::Data if self.target > view.trail || !self.needs_room(view) => None,
-            Advance::Data if self.has_expired(view) || self.held_since.is_none() => Some(Time::ZERO),
-            Advance::Data => earliest(self.is_full(view).then(|| self.quiet_at()), self.broken_at()),
+            Advance::Data if self.held_since.is_none() => Some(Time::ZERO),
+            // What waits to be repaired is due by itself, and stirs when it has left.
+            Advance::Data if self.waiting => self.broken_at(),
+            Advance::Data => earliest(self.has_expired(view).then(|| self.quiet_at()), self.broken_at()),
             Advance::Time | Advance::Windows => {
                 let step = self.segment_began.map(|began| began.plus(self.step_ns));
                 earliest(step, self.segments.front().map(|oldest| oldest.leaves_at))
