@@ -80,7 +80,7 @@ impl Reader {
     /// Whether the publisher has committed something since [`Reader::refresh`].
     #[inline]
     pub fn has_news(&self) -> bool {
-        self.shared.head.load(Ordering::Acquire) != self.head
+        self.shared.handoff.head() != self.head
     }
 
     /// What the slot at `position` holds.
