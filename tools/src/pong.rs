@@ -33,11 +33,11 @@ Examples:
   pgmx pong 'pgm://eth0;239.192.0.1:7500' --stay               for one ping after the other, until Ctrl-C
   pgmx pong 'pgm://eth0;239.192.0.1:7500' --core 3 --idle spin answers as soon as it can
 
-It hears PORT and answers on the next port, PORT+1. Of several that run, ping counts the answers of one. The profile is low-latency unless
---profile says otherwise, and the window 256 packets unless --window does.
+It hears PORT and answers on the next port, PORT+1. Of several that run, ping counts the answers of one. The profile is
+low-latency unless --profile says otherwise, and the window 256 packets unless --window does.
 
-Exit status: 0 every ping that was sent to us was answered, 3 some never arrived, 4 none came for --timeout, 2 the arguments make no sense,
-1 any other error.";
+Exit status: 0 every ping was answered, 1 something failed, or ping's session ended before its time, 2 the arguments
+make no sense, 3 some pings never arrived, 4 none came for --timeout.";
 
 /// Answer the pings of `pgmx ping`.
 #[derive(Debug, Args)]
@@ -196,11 +196,12 @@ fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
     if pong.world.stop.is_urgent() {
         return Ok(ExitCode::from(status::INTERRUPTED));
     }
-    ended?;
-    if report.is_short() {
-        return Ok(ExitCode::from(status::LOST));
+    match ended {
+        Err(failure) if report.is_short() => Ok(Failure { status: status::LOST, ..failure }.exit("pong")),
+        Err(failure) => Err(failure),
+        Ok(()) if report.is_short() => Ok(ExitCode::from(status::LOST)),
+        Ok(()) => Ok(ExitCode::SUCCESS),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 impl Pong {

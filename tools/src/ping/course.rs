@@ -218,11 +218,6 @@ impl Course {
     pub(crate) fn measured_for(&self, now: Time) -> Duration {
         Duration::from_nanos(self.measured.map_or(0, |begun| now.since(begun)))
     }
-
-    /// Whether all that was planned was sent.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.next >= self.planned || self.plan.count.is_none()
-    }
 }
 
 #[cfg(test)]
@@ -259,7 +254,7 @@ mod tests {
             assert_eq!(course.due(at(us + 1)), None);
             course.answered(number, at(us + 4));
         }
-        assert!(course.is_done() && course.is_complete());
+        assert!(course.is_done());
         // The first was warm-up.
         assert_eq!((course.count(), course.lost(), course.histogram().len()), (2, 0, 2));
         assert!((3_999..=4_003).contains(&course.histogram().max()), "{}", course.histogram().max());
@@ -344,6 +339,6 @@ mod tests {
         }
         // Three for warming up, at 0, 10 and 20; then those at 30, 40, 50, 60 and 70.
         assert_eq!((sent, course.count()), (8, 5));
-        assert!(course.is_done() && course.is_complete());
+        assert!(course.is_done());
     }
 }

@@ -48,18 +48,19 @@ Examples:
   pgmx pong 'pgm://eth0;239.192.0.1:7500'                       on one host; it ends when ping does
   pgmx ping 'pgm://eth0;239.192.0.1:7500' --count 100000        on another, in whichever order
   pgmx ping 'pgm://eth0;239.192.0.1:7500' --interval 100us --seconds 60 --hgrm ping.hgrm
-  pgmx ping 'pgm://eth0;239.192.0.1:7500' --interval 0 --core 2 --idle spin    as fast as it goes
+  pgmx ping 'pgm://eth0;239.192.0.1:7500' --interval 0 --core 2 --idle spin
+                                                               as fast as it goes
 
-What is measured:
-  from when a ping is due until its answer is handed over, everything in between included: publishing, both networks, both programs.
-  With an interval, a ping that leaves late is timed from when it should have left: one slow answer does not hide that those behind it
-  waited, too (coordinated omission). With --interval 0 the next ping is due when the answer came.
+What is measured is the time from when a ping is due until its answer is handed over, all in between included:
+publishing, the network both ways, both programs. With an interval, a ping that leaves late is timed from when it should
+have left: one slow answer does not hide that those behind it waited, too (coordinated omission). With --interval 0 the
+next ping is due when the answer came.
 
-The answers come on the next port, PORT+1, in pong's own session. The profile is low-latency unless --profile says otherwise, and the
-window 256 packets unless --window does.
+Answers come on the next port, PORT+1, in pong's own session. The profile is low-latency unless --profile says
+otherwise, and the window 256 packets unless --window does.
 
-Exit status: 0 all pings were answered, 3 some never will be, or the answers were damaged, 4 no answer for --timeout, 2 the arguments make
-no sense, 1 any other error.";
+Exit status: 0 all pings were answered, 1 something failed, or pong left early, 2 the arguments make no sense, 3 some
+pings will never be answered, or answers were damaged, 4 no answer came for --timeout.";
 
 /// Time round trips to a `pgmx pong`.
 #[derive(Debug, Args)]
@@ -216,12 +217,15 @@ fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
     if ping.world.stop.is_urgent() {
         return Ok(ExitCode::from(status::INTERRUPTED));
     }
-    // That some were lost follows from the end that came too early, where there was one.
-    ended?;
-    if report.is_short() {
-        return Ok(ExitCode::from(status::LOST));
+    match ended {
+        // What came too early may have cost answers.
+        Err(failure) if report.is_short() && report.messages > 0 => {
+            Ok(Failure { status: status::LOST, ..failure }.exit("ping"))
+        }
+        Err(failure) => Err(failure),
+        Ok(()) if report.is_short() => Ok(ExitCode::from(status::LOST)),
+        Ok(()) => Ok(ExitCode::SUCCESS),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 impl Ping {
