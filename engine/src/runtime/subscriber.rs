@@ -49,6 +49,9 @@ pub struct SubscriberStats {
     pub receivers: Vec<ReceiverStats>,
 }
 
+/// Items that one ring gives before the others are looked at: a busy interface must not keep a quiet one waiting.
+const IN_A_ROW: usize = 64;
+
 /// One worker's ring.
 struct Intake {
     ring: Consumer<Item>,
@@ -94,15 +97,16 @@ pub struct Subscriber {
     intakes: Vec<Intake>,
     channels: Vec<Channel>,
     bell: Arc<Bell>,
-    /// Which ring is looked at first: the one that gave last, for as long as it does.
+    /// Which ring is looked at first: the one that gave last, but not more than a batch in a row.
     at: usize,
+    in_a_row: usize,
     batch: Option<Batch>,
     cut_batches: u64,
 }
 
 impl Subscriber {
     pub(super) fn new(channels: Vec<Channel>, bell: Arc<Bell>) -> Self {
-        Self { intakes: Vec::new(), channels, bell, at: 0, batch: None, cut_batches: 0 }
+        Self { intakes: Vec::new(), channels, bell, at: 0, in_a_row: 0, batch: None, cut_batches: 0 }
     }
 
     pub(super) fn add(&mut self, desk: Arc<Desk>, ring: Consumer<Item>, feed: FeedId) {
@@ -119,6 +123,10 @@ impl Subscriber {
     fn take(&mut self) -> Result<Option<Taken>, ReceiveError> {
         let count = self.intakes.len();
         let mut over = 0;
+        self.in_a_row += 1;
+        if self.in_a_row > IN_A_ROW {
+            self.turn();
+        }
         for _ in 0..count {
             let intake = &mut self.intakes[self.at];
             match intake.ring.pop() {
@@ -134,12 +142,18 @@ impl Subscriber {
                 }
                 None => {}
             }
-            self.at += 1;
-            if self.at == count {
-                self.at = 0;
-            }
+            self.turn();
         }
         if over == count { Err(ReceiveError::Ended) } else { Ok(None) }
+    }
+
+    /// On to the next ring.
+    fn turn(&mut self) {
+        self.in_a_row = 0;
+        self.at += 1;
+        if self.at == self.intakes.len() {
+            self.at = 0;
+        }
     }
 
     /// The next record of the batch that is being taken apart.
