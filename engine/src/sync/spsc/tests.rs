@@ -147,9 +147,10 @@ mod models {
             let pushing = thread::spawn(move || {
                 let _ = (producer.push(1), producer.push(2));
             });
-            if consumer.is_closed() {
-                assert_eq!((consumer.pop(), consumer.pop(), consumer.pop()), (Some(1), Some(2), None));
+            while !consumer.is_closed() {
+                thread::yield_now();
             }
+            assert_eq!((consumer.pop(), consumer.pop(), consumer.pop()), (Some(1), Some(2), None));
             pushing.join().expect("it pushes");
         });
     }
