@@ -35,27 +35,51 @@ pub enum ClaimError {
     Closed,
 }
 
-/// Where the payload of a packet that is no fragment begins, and how long it may be: `start + max` lies in the chunk, because `front +
-/// room` does.
+/// Where a message that is neither record nor fragment begins, and the shortest length that does not fit: `start + end` lies in the chunk
+/// or one behind it, because `front + room` lies in it.
 #[derive(Clone, Copy)]
 struct Plain {
     start: u16,
-    max: u16,
+    /// 0 where every message is a record or a fragment. So one comparison tells the common case from all others.
+    end: u16,
 }
 
 impl Plain {
     fn at(layout: SlotLayout, position: u64) -> Self {
+        let Room { start, len } = Room::at(layout, position);
+        Self { start, end: if layout.batch { 0 } else { len + 1 } }
+    }
+}
+
+/// Where the payload of a packet that is no fragment begins, and how long it may be: `start + len` lies in the chunk, because `front +
+/// room` does.
+#[derive(Clone, Copy)]
+struct Room {
+    start: u16,
+    len: u16,
+}
+
+impl Room {
+    fn at(layout: SlotLayout, position: u64) -> Self {
         let options = layout.options(position, false);
-        Self { start: layout.front + options, max: layout.room - options }
+        Self { start: layout.front + options, len: layout.room - options }
     }
 }
 
 /// The slot at `head - 1` as the writer left it: another record may go behind those that are there, unless the reader has sealed it.
 #[derive(Clone, Copy)]
 struct Open {
-    at: Plain,
+    at: Room,
     /// Octets of records in it; 0 when there is no such slot.
     filled: u16,
+}
+
+/// Where a record and its header are written.
+struct Berth {
+    position: u64,
+    start: u16,
+    /// Behind others: else in a slot that it opens.
+    appends: bool,
 }
 
 /// The publisher's half. One a window; may live on any one thread.
@@ -77,7 +101,8 @@ impl Writer {
     pub(super) fn new(shared: Arc<Shared>, layout: SlotLayout) -> Self {
         let [next, later] = [0, 1].map(|position| Plain::at(layout, position));
         let limit = shared.mask + 1;
-        Self { shared, layout, next, later, open: Open { at: next, filled: 0 }, head: 0, limit }
+        let open = Open { at: Room::at(layout, 0), filled: 0 };
+        Self { shared, layout, next, later, open, head: 0, limit }
     }
 
     /// Number of slots.
@@ -111,47 +136,59 @@ impl Writer {
     /// happens until it is committed.
     #[inline]
     pub fn claim(&mut self, len: usize) -> Result<Claim<'_>, ClaimError> {
-        if self.layout.batch {
-            return self.claim_record(len);
-        }
-        let Plain { start, max } = self.next;
-        if len > usize::from(max) {
-            return Err(ClaimError::TooLong { len, max: usize::from(max) });
+        if len >= usize::from(self.next.end) { self.claim_record(len) } else { self.claim_slot(len) }
+    }
+
+    /// [`Writer::claim`] for a message that is a packet by itself. Anything else is too long.
+    #[inline]
+    pub(crate) fn claim_slot(&mut self, len: usize) -> Result<Claim<'_>, ClaimError> {
+        let Plain { start, end } = self.next;
+        if len >= usize::from(end) {
+            return Err(ClaimError::TooLong { len, max: usize::from(end.saturating_sub(1)) });
         }
         self.reserve(1)?;
         if len > LONG {
             self.shared.slab.prefetch(self.shared.index(self.head + AHEAD), u32::from(start), len);
         }
-        // SAFETY: `start + max` lies in the chunk, and `len` is not more than `max`. `reserve` proved that the position is the
+        self.shared.shadow.write(self.shared.slot(self.head), start, len);
+        // SAFETY: `start + end - 1` lies in the chunk, and `len` is less than `end`. `reserve` proved that the position is the
         // writer's; `&mut self` makes this the only reference to it, for as long as the claim lives.
         let bytes = unsafe { core::slice::from_raw_parts_mut(self.shared.octet(self.head, start), len) };
-        self.shared.shadow.write(self.shared.slot(self.head), start, len);
         let Self { shared, head, next, later, .. } = self;
         let way = Way::Slot { state: shared.state(*head), handoff: &shared.handoff, head, next, later: *later };
         Ok(Claim { bytes, way })
     }
 
-    /// [`Writer::claim`] in a window that batches.
-    fn claim_record(&mut self, len: usize) -> Result<Claim<'_>, ClaimError> {
-        let max = usize::from(self.next.max) - RECORD_HEADER_LEN;
-        if len > max {
+    /// [`Writer::claim`] for a message that is not a packet by itself: a record where the window batches, too long where it does not.
+    pub(crate) fn claim_record(&mut self, len: usize) -> Result<Claim<'_>, ClaimError> {
+        let Berth { position, start, appends } = self.berth(len)?;
+        self.shared.shadow.write(self.shared.slot(position), start, RECORD_HEADER_LEN + len);
+        let bytes = self.slot_bytes(position, start + RECORD_HEADER_LEN as u16, len);
+        // SAFETY: `slot_bytes` checked that they lie in the chunk. A slot at the head is the writer's, as `berth` proved. Of
+        // the slot before it these octets lie behind every length that the writer ever gave it, and the reader touches none there,
+        // whether it seals it meanwhile or not; nor does the slot become anybody else's, since the writer alone claims. `&mut self`
+        // makes this the only reference, for as long as the claim lives.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(bytes, len) };
+        Ok(Claim { bytes, way: Way::Record { writer: self, appends } })
+    }
+
+    /// Where a record of `len` octets goes.
+    fn berth(&mut self, len: usize) -> Result<Berth, ClaimError> {
+        let max = usize::from(self.layout.message_max(self.head));
+        if len > max || !self.layout.batch {
             return Err(ClaimError::TooLong { len, max });
         }
         // A slot beyond the open one, because that may be sealed by the time of the commit.
         self.reserve(1)?;
         let Open { at, filled } = self.open;
         let appends = filled > 0
-            && RECORD_HEADER_LEN + len <= usize::from(at.max - filled)
+            && RECORD_HEADER_LEN + len <= usize::from(at.len - filled)
             && self.shared.state(self.head - 1).is_open(at.start, filled);
-        let (position, start) = if appends { (self.head - 1, at.start + filled) } else { (self.head, self.next.start) };
-        self.shared.shadow.write(self.shared.slot(position), start, RECORD_HEADER_LEN + len);
-        let bytes = self.slot_bytes(position, start + RECORD_HEADER_LEN as u16, len);
-        // SAFETY: `slot_bytes` checked that they lie in the chunk. A slot at the head is the writer's, as `reserve` proved. Of the slot
-        // before it these octets lie behind every length that the writer ever gave it, and the reader touches none there, whether it
-        // seals it meanwhile or not; nor does the slot become anybody else's, since the writer alone claims. `&mut self` makes this
-        // the only reference, for as long as the claim lives.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(bytes, len) };
-        Ok(Claim { bytes, way: Way::Record { writer: self, appends } })
+        Ok(if appends {
+            Berth { position: self.head - 1, start: at.start + filled, appends }
+        } else {
+            Berth { position: self.head, start: self.next.start, appends }
+        })
     }
 
     /// Commits the record in `bytes`, which was claimed behind those of the open slot (`appends`) or in the next one; its header goes in
@@ -168,7 +205,7 @@ impl Writer {
             }
             self.move_record(bytes);
         }
-        let (position, at) = (self.head, self.next);
+        let (position, at) = (self.head, Room::at(self.layout, self.head));
         self.write_record_header(position, at.start, bytes.len());
         self.shared.state(position).store_plain(at.start, taken);
         self.open = Open { at, filled: taken };
@@ -182,7 +219,7 @@ impl Writer {
         let (position, at) = (self.head, self.next);
         self.shared.shadow.write(self.shared.slot(position), at.start, RECORD_HEADER_LEN + bytes.len());
         let to = self.slot_bytes(position, at.start + RECORD_HEADER_LEN as u16, bytes.len());
-        // SAFETY: `slot_bytes` checked the bounds, and the position is the writer's: `claim_record` reserved it, and the head has not moved
+        // SAFETY: `slot_bytes` checked the bounds, and the position is the writer's: `berth` reserved it, and the head has not moved
         // since. The record lies in another chunk, behind the sealed length, where nobody else reads or writes.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
     }
@@ -352,7 +389,7 @@ impl ClaimApdu<'_> {
     pub fn commit(self) -> u64 {
         let position = self.writer.head;
         if self.record_header() > 0 {
-            let at = self.writer.next;
+            let at = Room::at(self.writer.layout, position);
             self.writer.write_record_header(position, at.start, self.len);
             let filled = self.record_header() + self.len as u16;
             self.writer.shared.state(position).store_plain(at.start, filled);

@@ -127,6 +127,19 @@ impl Publisher {
     /// Publishes a message of any size by copying it. Returns the sequence number of its first packet.
     #[inline]
     pub fn publish(&mut self, message: &[u8]) -> Result<Sqn, ClaimError> {
+        let position = match self.writer.claim_slot(message.len()) {
+            Ok(mut claim) => {
+                copy_octets(&mut claim, message);
+                claim.commit()
+            }
+            Err(_) => return self.publish_otherwise(message),
+        };
+        Ok(self.sqn_of(position))
+    }
+
+    /// Publishes what is not a packet by itself, or finds no room.
+    #[inline(never)]
+    fn publish_otherwise(&mut self, message: &[u8]) -> Result<Sqn, ClaimError> {
         let position = match self.claim(message.len()) {
             Ok(mut claim) => {
                 copy_octets(&mut claim, message);

@@ -266,7 +266,9 @@ proptest! {
                     }
                 } else {
                     assert!(!taken.is_empty(), "an empty batch");
-                    taken.into_iter().for_each(|record| assert_eq!(Some(record), expected.pop_front()));
+                    for record in taken {
+                        assert_eq!(Some(record), expected.pop_front());
+                    }
                 }
             }
             *next
