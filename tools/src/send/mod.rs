@@ -20,6 +20,7 @@ use pgmx::endpoint::{Handler, Inbox, MessageView, SourceId};
 use pgmx::protocol::Event;
 use pgmx::protocol::source::{Publisher, Rate, SourceState};
 use pgmx::time::{Time, nanos};
+use pgmx::wire::Sqn;
 
 use crate::common::failure::{Failure, status};
 use crate::common::generate::Generator;
@@ -34,6 +35,9 @@ use pace::Pace;
 const PACKETS: u32 = 64;
 /// Messages that are: many share a packet where they are batched, and nobody waits longer for that.
 const MESSAGES: u64 = 2048;
+/// Packets that may wait to be sent. Fewer would leave the link without work between two polls; more would be published long before they
+/// leave, where a rate holds them back: their times would say nothing, and Ctrl-C would not end them soon.
+const BACKLOG: i32 = 256;
 /// How long a session that was ended by Ctrl-C still answers.
 const STOP_LINGER_NS: u64 = 3_000_000_000;
 /// Nobody sleeps longer: a signal that comes just before a sleep begins must not wait for it.
@@ -117,6 +121,7 @@ fn run(wanted: &Arguments) -> Result<u8, Failure> {
     let begun = world.clock.now();
     let mut sending = Sending {
         id,
+        origin: publisher.next_sqn(),
         publisher: Some(publisher),
         feed,
         pace: Pace::new(wanted.pps, begun),
@@ -160,8 +165,11 @@ struct Sending {
     give_up: Option<Time>,
     messages: u64,
     bytes: u64,
-    /// Data packets that had left when it was last asked, and when the last of them did.
+    /// The session's first packet.
+    origin: Sqn,
+    /// Data packets that had left when it was last asked.
     odata: u64,
+    /// When the first message was published, and when the last packet left.
     first: Option<Time>,
     last: Time,
     slots: u64,
@@ -175,7 +183,7 @@ enum Burst {
     Some,
     /// None can be before the pace or the input allows it.
     Waits,
-    /// None can be before the window moves.
+    /// None can be before packets leave, or the window moves.
     Full,
     /// There are no more.
     Ended,
@@ -229,6 +237,11 @@ impl Sending {
         let Some(publisher) = &mut self.publisher else { return Ok(Burst::Waits) };
         if self.left == 0 || self.until.is_some_and(|until| now >= until) {
             return Ok(Burst::Ended);
+        }
+        // Modulo 2^32, as sequence numbers are; a packet that is still open to records may have left before it counts.
+        let waiting = publisher.next_sqn().distance_from(self.origin).wrapping_sub(self.odata as u32).cast_signed();
+        if waiting >= BACKLOG {
+            return Ok(Burst::Full);
         }
         self.feed.look(now, slept)?;
         let due = self.pace.due(now).min(MESSAGES).min(self.left);
