@@ -203,8 +203,7 @@ struct Plan {
     receiver_changes: fn(&mut ReceiverConfig),
 }
 
-const PLACE: Place =
-    Place { way_ns: 5_000, out_per_s: 700_000, in_per_s: 10_000_000, queue: usize::MAX, lost_ppm: 0 };
+const PLACE: Place = Place { way_ns: 5_000, out_per_s: 700_000, in_per_s: 10_000_000, queue: usize::MAX, lost_ppm: 0 };
 
 impl Plan {
     fn new(profile: Profile, lost_ppm: &[u64]) -> Self {
@@ -342,11 +341,7 @@ fn play(plan: &Plan, patience: Duration) -> Outcome {
             overruns: switch.borrow()[n + 1].overruns,
         }
     });
-    Outcome {
-        heard: heard.collect(),
-        source: *source.endpoint.source(id).expect("it is there").stats(),
-        published_ns,
-    }
+    Outcome { heard: heard.collect(), source: *source.endpoint.source(id).expect("it is there").stats(), published_ns }
 }
 
 impl Outcome {

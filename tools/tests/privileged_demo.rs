@@ -125,9 +125,8 @@ fn has_sockets(pid: u32) -> bool {
 fn three_subscribers_get_everything_over_each_link_and_the_report_says_so() {
     let best = if cfg!(feature = "xdp") { "xdp copy" } else { "raw" };
     for (io, link) in [("auto", best), ("raw", "raw"), ("udp", "udp")] {
-        let ended =
-            Running::start(&["demo", "--seconds", "1", "--rate", "4000", "--loss", "5%", "--io", io, "--json"])
-                .finish();
+        let ended = Running::start(&["demo", "--seconds", "1", "--rate", "4000", "--loss", "5%", "--io", io, "--json"])
+            .finish();
         assert_eq!((ended.status, ended.stderr.lines().count()), (Some(0), 0), "{ended:?}");
         let report = ended.json();
         assert_eq!(

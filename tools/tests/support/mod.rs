@@ -157,7 +157,7 @@ impl Running {
         let stdout = self.stdout.take().map(|reader| reader.join().expect("no panic")).unwrap_or_default();
         self.stderr.take().map(|reader| reader.join().expect("no panic")).unwrap_or_default();
         // Progress is no complaint.
-        let stderr = self.said().iter().filter(|line| !line.starts_with('{')).map(|line| format!("{line}\n")).collect();
+        let stderr = self.said().into_iter().filter(|line| !line.starts_with('{')).map(|line| line + "\n").collect();
         Outcome { status: status.code(), stdout, stderr }
     }
 
