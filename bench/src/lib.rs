@@ -1,7 +1,12 @@
-//! Measurements: budgets, the simulator driver, the links.
+//! Measurements: budgets, the simulator driver, the links, round trips, batches.
 
 #[cfg(feature = "xdp")]
 pub mod links;
 #[cfg(feature = "xdp")]
 #[path = "../../engine/tests/support/netns.rs"]
 pub mod netns;
+#[cfg(feature = "xdp")]
+pub mod pingpong;
+#[cfg(feature = "xdp")]
+pub mod process;
+pub mod spread;

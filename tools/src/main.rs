@@ -7,6 +7,8 @@ mod common;
 mod demo;
 mod doctor;
 mod pages;
+mod ping;
+mod pong;
 mod recv;
 mod send;
 
@@ -39,6 +41,8 @@ Examples:
 enum Command {
     Send(send::Arguments),
     Recv(recv::Arguments),
+    Ping(ping::Arguments),
+    Pong(pong::Arguments),
     Demo(demo::Arguments),
     Doctor(doctor::Arguments),
     Completions(pages::Completions),
@@ -53,6 +57,8 @@ fn main() -> ExitCode {
     match command {
         Command::Send(arguments) => send::main(&arguments),
         Command::Recv(arguments) => recv::main(&arguments),
+        Command::Ping(arguments) => ping::main(arguments),
+        Command::Pong(arguments) => pong::main(arguments),
         Command::Demo(arguments) => demo::main(&arguments),
         Command::Doctor(arguments) => doctor::main(&arguments),
         Command::Completions(wanted) => pages::completions(Cli::command(), &wanted),

@@ -36,6 +36,8 @@ cargo xtask COMMAND: everything this repository does for itself
   sanitize                   the tests of every module with `unsafe`, under AddressSanitizer (nightly)
   mutants [--seeds N]        break one rule of docs/mutants.toml at a time; the simulator must notice (--only NAME)
   bench links [ARGS]         what each link moves between two namespaces, beside bare AF_XDP rings (root)
+  bench ping [ARGS]          round trips of `pgmx ping` over xdp and raw, beside bare AF_XDP rings (root, two idle cores)
+  bench batch [ARGS]         small messages in batches, `pgmx send` to `pgmx recv`, beside bare AF_XDP rings (likewise)
   metal                      `bench links` with bare rings and `xdp` alone, 64 and 1400 octets
   vm [--kernel K] [--part P] the privileged tests under other kernels, in virtual machines (K: 6.1, 6.12, 7.2, newest, all)
   conformance [--check]      requirement, code, test or why not yet (--unopen drops `open` where both citations exist)
@@ -120,18 +122,25 @@ fn passes_arguments_on(command: &str) -> bool {
     matches!(command, "sim" | "metal" | "bench" | "demo")
 }
 
+/// The benchmarks, and whether each measures the command, which is built beside it then.
+const BENCHMARKS: [(&str, bool); 3] = [("links", false), ("ping", true), ("batch", true)];
+
 /// Runs a benchmark; the first word names it.
 fn bench(root: &Path, words: &[String]) -> Result<bool, String> {
-    match words {
-        [name, words @ ..] if name == "links" => {
-            if !setup::is_root() && !words.iter().any(|word| word == "--help") {
-                return Err("makes network namespaces and AF_XDP sockets, which needs root; run it as root".into());
-            }
-            let links = cargo(root, &["run", "--release", "-p", "pgmx-bench", "--bin", "links", "--"]);
-            links.args(words.to_vec()).foreground()
-        }
-        _ => Err("which benchmark? there is: links (`cargo xtask bench links --help`)".into()),
+    let names = BENCHMARKS.map(|(name, _)| name).join(", ");
+    let asked = words.first().map(String::as_str).unwrap_or_default();
+    let Some((name, of_command)) = BENCHMARKS.into_iter().find(|(name, _)| *name == asked) else {
+        return Err(format!("which benchmark? there are: {names} (`cargo xtask bench links --help`)"));
+    };
+    let words = &words[1..];
+    let is_help = words.iter().any(|word| word == "--help" || word == "-h");
+    if !setup::is_root() && !is_help {
+        return Err("makes network namespaces and AF_XDP sockets, which needs root; run it as root".into());
     }
+    if of_command && !is_help && !cargo(root, &["build", "--release", "-p", "pgmx-tools"]).foreground()? {
+        return Ok(false);
+    }
+    cargo(root, &["run", "--release", "-p", "pgmx-bench", "--bin", name, "--"]).args(words.to_vec()).foreground()
 }
 
 /// The workspace root: the directory above this crate, wherever `cargo xtask` was called from.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use pgmx_bench::links::bare::Bare;
 use pgmx_bench::links::{Contestant, Outcome, Run, Workload, engine};
 use pgmx_bench::netns::{Port, on_two_hosts, pin};
+use pgmx_bench::spread::Spread;
 
 const USAGE: &str = "links [--rounds N] [--milliseconds N] [--slots N] [--budget N] [--only NAME,NAME] [--payload N,N]\n  \
     N rounds (15) of each contestant and payload, each sending so long (100),\n  \
@@ -250,19 +251,4 @@ fn print(who: Who, payload: usize, outcomes: &[Outcome]) {
         who.name(),
         outcomes.len()
     );
-}
-
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-impl Spread {
-    /// Of at least one figure: there is at least one round.
-    fn of(figures: impl Iterator<Item = f64>) -> Self {
-        let mut figures: Vec<f64> = figures.collect();
-        figures.sort_by(f64::total_cmp);
-        Self { least: figures[0], median: figures[figures.len() / 2], most: figures[figures.len() - 1] }
-    }
 }

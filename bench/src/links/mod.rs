@@ -6,6 +6,7 @@
 
 pub mod bare;
 pub mod engine;
+pub(crate) mod rings;
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

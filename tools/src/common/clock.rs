@@ -9,8 +9,8 @@ use pgmx::time::Time;
 /// How often the two are compared: what a clock that is being slewed moves in between, 500 ppm at the most, stays below 100 µs.
 const COMPARE_NS: u64 = 200_000_000;
 
-/// The clocks.
-#[derive(Debug)]
+/// The clocks. A copy shows the same time: a handler reads the one that its loop reads.
+#[derive(Clone, Debug)]
 pub(crate) struct Clock {
     origin: Instant,
     /// Time of day at the origin, in nanoseconds since 1970.

@@ -72,6 +72,8 @@ impl Purpose {
     pub(crate) const SEND: Self = Self { publishes: true, subscribes: false, profile: Profile::Lan };
     /// `recv`.
     pub(crate) const RECEIVE: Self = Self { publishes: false, subscribes: true, profile: Profile::Lan };
+    /// `ping` and `pong`: what they are for is how soon an answer comes.
+    pub(crate) const CONVERSE: Self = Self { publishes: true, subscribes: true, profile: Profile::LowLatency };
 }
 
 /// What all of these commands take.

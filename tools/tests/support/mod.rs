@@ -157,7 +157,8 @@ impl Running {
         let stdout = self.stdout.take().map(|reader| reader.join().expect("no panic")).unwrap_or_default();
         self.stderr.take().map(|reader| reader.join().expect("no panic")).unwrap_or_default();
         // Progress is no complaint.
-        let stderr = self.said().into_iter().filter(|line| !line.starts_with('{')).map(|line| line + "\n").collect();
+        let said = self.said().into_iter().filter(|line| !line.starts_with('{'));
+        let stderr = said.map(|line| line + "\n").collect();
         Outcome { status: status.code(), stdout, stderr }
     }
 

@@ -1,0 +1,307 @@
+//! `pgmx pong`: answers every ping with itself.
+//!
+//! The answer is published where the ping is handed over, so that it leaves with the same turn of the endpoint. Guards: an answer that
+//! finds the window full is not forgotten but leaves later, in order.
+
+use std::collections::VecDeque;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use pgmx::endpoint::{Handler, Inbox, MessageView, ReceiverId, SourceId};
+use pgmx::frame::ClaimError;
+use pgmx::protocol::source::{Publisher, SourceState};
+use pgmx::protocol::{End, Event};
+use pgmx::time::{Time, nanos};
+use pgmx::wire::Tsi;
+
+use crate::common::failure::{Failure, status};
+use crate::common::live::{Live, Sample};
+use crate::common::numbers;
+use crate::common::report::{Events, Report, end_in_words};
+use crate::common::{Common, World, say};
+use crate::ping::conversation;
+
+/// Answers that wait for room in the window, at the most; beyond, pings stay unanswered, and ping says so.
+const WAITING_MAX: usize = 4_096;
+/// How long a rest lasts at the most: how late Ctrl-C may be noticed where a signal does not end the rest by itself.
+const REST: Duration = Duration::from_millis(100);
+
+const EXAMPLES: &str = "\
+Examples:
+  pgmx pong 'pgm://eth0;239.192.0.1:7500'                      until ping is done
+  pgmx pong 'pgm://eth0;239.192.0.1:7500' --stay               for one ping after the other, until Ctrl-C
+  pgmx pong 'pgm://eth0;239.192.0.1:7500' --core 3 --idle spin answers as soon as it can
+
+It hears PORT and answers on the next port, PORT+1. Of several that run, ping counts the answers of one. The profile is
+low-latency unless --profile says otherwise, and the window 256 packets unless --window does.
+
+Exit status: 0 every ping was answered, 1 something failed, or ping's session ended before its time, 2 the arguments
+make no sense, 3 some pings never arrived, 4 none came for --timeout.";
+
+/// Answer the pings of `pgmx ping`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// Go on when ping is done, for the next one.
+    #[arg(long)]
+    stay: bool,
+    /// End when no ping came for so many seconds.
+    #[arg(long, value_name = "S", value_parser = numbers::seconds)]
+    timeout: Option<Duration>,
+}
+
+/// Hears pings, and answers.
+struct Answering {
+    publisher: Publisher,
+    /// Answers that found the window full, the oldest first.
+    waiting: VecDeque<Vec<u8>>,
+    scratch: Vec<u8>,
+    answered: u64,
+    octets: u64,
+    /// Pings that will never be answered: packets that did not reach us, and those for which there was no room at all.
+    lost: u64,
+    refused: Option<ClaimError>,
+    heard: Time,
+    now: Time,
+    open: Vec<Tsi>,
+    /// How the last session ended.
+    end: Option<End>,
+    events: Events,
+}
+
+impl Answering {
+    #[inline]
+    fn answer(&mut self, ping: &[u8]) {
+        if self.waiting.is_empty() {
+            match self.publisher.publish(ping) {
+                Ok(_) => return self.count(ping.len()),
+                Err(ClaimError::Full) => {}
+                Err(error) => self.refused = Some(error),
+            }
+        }
+        self.keep(ping);
+    }
+
+    #[inline]
+    fn count(&mut self, octets: usize) {
+        self.answered += 1;
+        self.octets += octets as u64;
+    }
+
+    #[cold]
+    fn keep(&mut self, ping: &[u8]) {
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push_back(ping.to_vec());
+        } else {
+            self.lost += 1;
+        }
+    }
+
+    /// Publishes what waited, as far as there is room.
+    #[cold]
+    fn catch_up(&mut self) {
+        while let Some(ping) = self.waiting.front() {
+            let len = ping.len();
+            match self.publisher.publish(ping) {
+                Ok(_) => {
+                    self.waiting.pop_front();
+                    self.count(len);
+                }
+                Err(ClaimError::Full) => return,
+                Err(error) => {
+                    self.refused = Some(error);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Handler for Answering {
+    #[inline]
+    fn message(&mut self, message: MessageView<'_>) {
+        self.heard = self.now;
+        if let Some(ping) = message.as_slice() {
+            self.answer(ping);
+            return;
+        }
+        let mut scratch = core::mem::take(&mut self.scratch);
+        scratch.clear();
+        message.chunks().for_each(|chunk| scratch.extend_from_slice(chunk));
+        self.answer(&scratch);
+        self.scratch = scratch;
+    }
+
+    #[cold]
+    fn event(&mut self, event: Event) {
+        self.events.add(&event);
+        match event {
+            Event::Opened { tsi, .. } => self.open.push(tsi),
+            Event::Loss { first, last, .. } => self.lost += u64::from(last.distance_from(first)) + 1,
+            Event::Closed { tsi, end } => {
+                self.open.retain(|open| *open != tsi);
+                self.end = Some(end);
+            }
+        }
+    }
+}
+
+/// Everything that the loop has.
+struct Pong {
+    world: World,
+    inbox: Inbox<Answering>,
+    source: SourceId,
+    receiver: ReceiverId,
+    live: Live,
+}
+
+/// Runs the command.
+pub(crate) fn main(wanted: Arguments) -> ExitCode {
+    match run(wanted) {
+        Ok(code) => code,
+        Err(failure) => failure.exit("pong"),
+    }
+}
+
+fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
+    let mut world = conversation::open(&mut wanted.common)?;
+    let (source, publisher) = world.publish(&conversation::source_config(&world, true))?;
+    let receiver = world.listen(&conversation::receiver_config(&world, true))?;
+    let now = world.clock.now();
+    let answering = Answering {
+        publisher,
+        waiting: VecDeque::new(),
+        scratch: Vec::new(),
+        answered: 0,
+        octets: 0,
+        lost: 0,
+        refused: None,
+        heard: now,
+        now,
+        open: Vec::new(),
+        end: None,
+        events: Events::default(),
+    };
+    let live = Live::new(wanted.common.progress, true);
+    let mut pong = Pong { world, inbox: Inbox::new(answering), source, receiver, live };
+    let ended = pong.serve(&wanted)?;
+    let lasted = Duration::from_nanos(pong.inbox.handler().heard.since(now));
+    pong.part()?;
+    pong.live.clear();
+    let report = pong.report(lasted);
+    report.print(wanted.common.json, "pong: answered");
+    if pong.world.stop.is_urgent() {
+        return Ok(ExitCode::from(status::INTERRUPTED));
+    }
+    match ended {
+        Err(failure) if report.is_short() => Ok(Failure { status: status::LOST, ..failure }.exit("pong")),
+        Err(failure) => Err(failure),
+        Ok(()) if report.is_short() => Ok(ExitCode::from(status::LOST)),
+        Ok(()) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+impl Pong {
+    #[inline]
+    fn turn(&mut self, now: Time, at_most: Duration) -> Result<(), Failure> {
+        self.inbox.handler_mut().now = now;
+        let moved = self.world.endpoint.poll(now, self.inbox.at(now))?;
+        if moved > 0 {
+            self.world.idler.busy();
+        } else {
+            self.world.idler.rest(&self.world.endpoint, now, at_most, None)?;
+        }
+        Ok(())
+    }
+
+    /// Answers until there is a reason not to. The inner result is that reason, where it is none of ping's and none of ours.
+    fn serve(&mut self, wanted: &Arguments) -> Result<Result<(), Failure>, Failure> {
+        loop {
+            let now = self.world.clock.now();
+            self.turn(now, REST)?;
+            if !self.inbox.handler().waiting.is_empty() {
+                self.inbox.handler_mut().catch_up();
+            }
+            if self.live.is_due(now) {
+                let sample = self.sample();
+                self.live.show(now, sample);
+            }
+            let Answering { open, end, refused, heard, waiting, .. } = self.inbox.handler();
+            if self.world.stop.is_asked() {
+                return Ok(Ok(()));
+            }
+            if let Some(error) = refused {
+                return Ok(Err(Failure::error(format_args!("a ping that cannot be answered: {error}"))));
+            }
+            if let Some(end) = *end
+                && open.is_empty()
+                && waiting.is_empty()
+                && !wanted.stay
+            {
+                let how = end_in_words(end);
+                let unwell = || Failure::error(format_args!("the session of ping ended before its time: {how}"));
+                return Ok(if end == End::Finished { Ok(()) } else { Err(unwell()) });
+            }
+            if wanted.timeout.is_some_and(|timeout| now.since(*heard) >= nanos(timeout)) {
+                let line = format!(
+                    "no ping for {} s: is `pgmx ping` running there?",
+                    wanted.timeout.unwrap_or_default().as_secs_f64()
+                );
+                return Ok(Err(Failure { status: status::TIMEOUT, line }));
+            }
+        }
+    }
+
+    /// Ends the session, and answers for what ping still asks for.
+    fn part(&mut self) -> Result<(), Failure> {
+        let begun = self.world.clock.now();
+        if let Some(source) = self.world.endpoint.source_mut(self.source) {
+            source.close(begun);
+        }
+        loop {
+            let now = self.world.clock.now();
+            let state = self.world.endpoint.source(self.source).map(pgmx::protocol::source::Source::state);
+            let is_over = state.is_none_or(|state| state == SourceState::Done)
+                || now.since(begun) >= nanos(conversation::FAREWELL)
+                || self.world.stop.is_urgent();
+            if is_over {
+                return Ok(());
+            }
+            self.turn(now, REST)?;
+        }
+    }
+
+    fn sample(&self) -> Sample {
+        let heard = self.inbox.handler();
+        let stats = self.world.endpoint.receiver(self.receiver).map(|receiver| receiver.stats().all);
+        Sample {
+            messages: heard.answered,
+            bytes: heard.octets,
+            repairs: stats.map_or(0, |stats| stats.rdata_packets),
+            naks: stats.map_or(0, |stats| stats.naks_sent),
+            lost: heard.lost,
+            window: None,
+        }
+    }
+
+    fn report(&mut self, lasted: Duration) -> Report {
+        let heard = self.inbox.handler_mut();
+        let events = core::mem::take(&mut heard.events);
+        let mut report = Report::new(&self.world.path, heard.answered, heard.octets, lasted);
+        report.lost = Some(heard.lost);
+        if !heard.waiting.is_empty() {
+            say(format_args!("{} pings were not answered: the window was full", heard.waiting.len()));
+        }
+        if let Some(receiver) = self.world.endpoint.receiver(self.receiver) {
+            report = report.receiver(receiver.stats(), events);
+        }
+        if let Some(source) = self.world.endpoint.source(self.source) {
+            report = report.source(source.stats());
+        }
+        self.world.close(&mut self.inbox);
+        report
+    }
+}
