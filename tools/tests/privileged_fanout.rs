@@ -145,7 +145,7 @@ fn six_idle_subscribers_leave_the_cores_alone() {
     let began = Instant::now();
     std::thread::sleep(Duration::from_secs(2));
     let share = |(program, before): (&Running, Duration)| {
-        (used(program.pid()) - before).as_secs_f64() / began.elapsed().as_secs_f64()
+        used(program.pid()).saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64()
     };
     let shares: Vec<f64> = idle.iter().zip(before).map(share).collect();
     println!("of a core: {shares:.4?}");

@@ -10,7 +10,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -186,12 +186,9 @@ impl Troupe {
     /// Listens to all for at most so long, and notes who ended.
     pub(super) fn listen(&mut self, at_most: Duration) {
         let until = Instant::now() + at_most;
-        loop {
-            match self.ear.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok((number, word)) => self.note(number, word),
-                // This end holds a mouth of its own: nobody hangs up.
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
+        // This end holds a mouth of its own: only the time ends it.
+        while let Ok((number, word)) = self.ear.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            self.note(number, word);
         }
         for player in self.players.iter_mut().filter(|player| player.status.is_none()) {
             player.status = player.child.try_wait().ok().flatten();

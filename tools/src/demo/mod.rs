@@ -152,8 +152,11 @@ fn text(wanted: &Arguments, scene: &Scene, played: &Played) -> String {
         lines.push(format!("subscriber 2 loses {loss} % of all that comes to it, and asks for it again"));
     }
     if let (Some((after, before)), Some(late)) = (played.joined, played.parts.get(3)) {
-        let mut line =
-            format!("subscriber 3 joined after {after:.1} s, when {} messages had been published", grouped(before));
+        let mut line = format!("subscriber 3 joined after {after:.1} s, ");
+        let _ = match late.messages {
+            0 => write!(line, "too late for anything: this machine is busy, give it more --seconds"),
+            _ => write!(line, "when {} messages had been published", grouped(before)),
+        };
         // Below, it is what the two clocks were read apart.
         if let Some(history) = late.history.filter(|history| *history > wanted.rate / 50) {
             let _ = write!(line, ", and got {} of those, too", grouped(history));
@@ -165,7 +168,10 @@ fn text(wanted: &Arguments, scene: &Scene, played: &Played) -> String {
     lines.push(match (failed, played.is_stopped) {
         (0, false) => "nothing was lost".to_owned(),
         (0, true) => "stopped; until then nothing was lost".to_owned(),
-        (failed, _) => format!("{} messages were LOST or corrupt", grouped(failed)),
+        (failed, _) => format!(
+            "{} messages were LOST or corrupt: a lower --rate leaves more room for repairs, and this machine more time",
+            grouped(failed)
+        ),
     });
     lines.join("\n") + "\n"
 }
