@@ -1,8 +1,25 @@
 //! pgmx: a kernel-bypass engine for PGM, the reliable multicast of RFC 3208.
 //!
-//! One publisher, any number of subscribers; a lost packet is repaired, or its loss is reported. An [`endpoint::Endpoint`] is the whole
-//! engine for one thread: a [`link`] to the network, [`protocol::source`]s that send and [`protocol::receiver`]s that listen, driven by
-//! `poll(now)`. Below it everything is deterministic: time and packets come in as arguments.
+//! One publisher, any number of subscribers; a lost packet is repaired, or its loss is reported. An [`Engine`] has worker threads, and
+//! hands out [`Publisher`]s and [`Subscriber`]s:
+//!
+//! ```
+//! use pgmx::{Encapsulation, Engine, PublisherConfig, SubscriberConfig};
+//!
+//! // PGM in UDP over loopback, which needs no rights; `Engine::builder().interface("eth0")` takes the best way there is.
+//! let engine = Engine::builder().interface("lo").encapsulation(Encapsulation::one_port(17_524)).frames(4096).build()?;
+//! let group = [239, 192, 0, 1].into();
+//! let mut subscriber = engine.subscriber(&SubscriberConfig::new(group, 7500))?;
+//! let mut publisher = engine.publisher(&PublisherConfig::new(group, 7500).window(256))?;
+//! publisher.publish(b"hello")?;
+//! let message = std::iter::from_fn(|| subscriber.recv().ok()).find_map(pgmx::Received::message);
+//! assert_eq!(message.expect("it came").as_slice(), Some(&b"hello"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Without threads, an [`endpoint::Endpoint`] is the whole engine for one loop: a [`link`] to the network, [`protocol::source`]s that send
+//! and [`protocol::receiver`]s that listen, driven by `poll(now)`. Below it everything is deterministic: time and packets come in as
+//! arguments.
 //!
 //! ```
 //! use pgmx::endpoint::{Endpoint, EndpointConfig};

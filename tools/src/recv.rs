@@ -241,7 +241,7 @@ fn sample(world: &World, id: ReceiverId, reader: &Reader) -> Sample {
     Sample {
         messages: reader.messages,
         bytes: reader.bytes,
-        repairs: stats.all.rdata_packets,
+        repairs: stats.all.repaired_packets,
         naks: stats.all.naks_sent,
         lost,
         window: None,

@@ -4,6 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
@@ -32,10 +33,6 @@ impl Scratch {
     fn new(name: &str) -> Self {
         Self(std::env::temp_dir().join(format!("pgmx-command-{}-{name}", std::process::id())))
     }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("plain characters")
-    }
 }
 
 impl Drop for Scratch {
@@ -58,6 +55,8 @@ fn help_is_help_and_nonsense_is_status_2() {
         &["demo", "--seconds", "0"],
         &["demo", "--rate", "0"],
         &["demo", "--rate"],
+        &["demo", "--size", "8"],
+        &["demo", "--io", "smoke"],
         &["doctor", "lo", "eth0"],
         &["doctor", "--yaml"],
     ] {
@@ -68,25 +67,30 @@ fn help_is_help_and_nonsense_is_status_2() {
 }
 
 #[test]
-fn the_demo_loses_nothing_and_writes_its_packets_down() {
-    let file = Scratch::new("demo.pcap");
-    let output = run(&["demo", "--seconds", "0.2", "--rate", "5000", "--loss", "10%", "--json", "--pcap", file.path()]);
-    assert_eq!(status(&output), Some(0), "{}", text(&output.stderr));
+fn the_demo_needs_no_right_and_loses_nothing_over_loopback() {
+    let (mut command, _copy) = as_nobody();
+    command.args(["demo", "--seconds", "0.6", "--rate", "2000", "--loss", "10%", "--json"]);
+    let output = command.output().expect("the command runs");
+    let error = text(&output.stderr);
+    assert_eq!(status(&output), Some(0), "{error}");
+    assert!(error.lines().count() == 1 && error.contains("over udp on loopback: "), "{error}");
     let result = json(&output);
-    assert_eq!((&result["published"], &result["lost"]), (&Value::from(1000), &Value::from(0)));
-    assert_eq!(result["receivers"].as_array().map(Vec::len), Some(3));
-    let pcap = std::fs::read(&file.0).expect("the file");
-    assert_eq!(pcap[..4], [0x4d, 0x3c, 0xb2, 0xa1]);
-    // A thousand messages of 64 octets, and more.
-    assert!(pcap.len() > 1000 * (16 + 20 + 24 + 64), "{}", pcap.len());
+    assert_eq!((&result["lost"], &result["corrupt"]), (&Value::from(0), &Value::from(0)), "{result:#}");
+    assert_eq!(result["network"], "loopback");
+    assert!(error.contains(result["because"].as_str().expect("a reason")), "{error}");
+    let subscribers = result["subscribers"].as_array().expect("a list");
+    assert_eq!(subscribers.len(), 3, "{result:#}");
+    assert!(subscribers[..2].iter().all(|one| one["messages"] == result["published"]), "{result:#}");
+    assert!(subscribers[1]["repairs"].as_u64() > Some(0), "{result:#}");
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_one_clear_line() {
-    let output = run(&["demo", "--seconds", "0.1", "--pcap", "/no/such/directory/x.pcap"]);
-    assert_eq!(status(&output), Some(1));
+fn a_demo_over_a_link_that_needs_rights_is_refused_to_who_has_none() {
+    let (mut command, _copy) = as_nobody();
+    let output = command.args(["demo", "--io", "raw"]).output().expect("the command runs");
     let error = text(&output.stderr);
-    assert!(error.lines().count() == 1 && error.contains("/no/such/directory/x.pcap"), "{error}");
+    assert_eq!((status(&output), output.stdout.len()), (Some(1), 0), "{error}");
+    assert!(error.lines().count() == 1 && error.contains("--io raw: no network namespace"), "{error}");
 }
 
 #[test]
@@ -165,18 +169,26 @@ fn the_summary_lists_what_is_up() {
     assert!(report.starts_with("this host\n") && report.contains("\nlo\n  pgm://"), "{report}");
 }
 
-/// As nobody: by becoming nobody, if we are root.
-#[test]
-fn the_doctor_needs_no_right_and_names_those_that_links_need() {
+/// The command, to be run by nobody: by becoming nobody, if we are root.
+fn as_nobody() -> (Command, Scratch) {
+    // Tests of one process run side by side.
+    static COPIES: AtomicU32 = AtomicU32::new(0);
     // Where the command lies, nobody may look.
-    let copy = Scratch::new("pgmx");
+    let copy = Scratch::new(&format!("pgmx-{}", COPIES.fetch_add(1, Ordering::Relaxed)));
     std::fs::copy(PGMX, &copy.0).expect("room for a copy");
     std::fs::set_permissions(&copy.0, PermissionsExt::from_mode(0o755)).expect("our own file");
     let mut command = Command::new(&copy.0);
-    command.args(["doctor", "lo", "--json"]).current_dir("/");
+    command.current_dir("/");
     if std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
         command.uid(65534).gid(65534);
     }
+    (command, copy)
+}
+
+#[test]
+fn the_doctor_needs_no_right_and_names_those_that_links_need() {
+    let (mut command, _copy) = as_nobody();
+    command.args(["doctor", "lo", "--json"]);
     let output = command.output().expect("the command runs");
     assert_eq!(status(&output), Some(0), "{}", text(&output.stderr));
     let report = json(&output);

@@ -1,5 +1,6 @@
 //! `pgmx send` and `pgmx recv` as people call them, over UDP sockets on loopback: no right is needed.
 
+#[allow(dead_code)] // shared by several tests
 mod support;
 
 use std::process::{Command, Stdio};

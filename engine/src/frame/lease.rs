@@ -270,7 +270,11 @@ impl Lease {
 
 impl core::fmt::Debug for Lease {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Lease").field("head", &self.head).field("start", &self.start).field("len", &self.len).finish()
+        f.debug_struct("Lease")
+            .field("head", &self.head)
+            .field("start", &self.start)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }
 

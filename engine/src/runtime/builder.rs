@@ -29,7 +29,7 @@ use crate::protocol::source::SourceConfig;
 /// How long an engine that is dropped serves the repairs of sessions that were closed, unless it is said how long.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Frames beyond what one session and one receiver would like: what links receive into, and what subscribers hold.
+/// Frames beyond what one session and one receiver would like: what links receive into, and what subscribers hold of them.
 const FRAMES_BESIDE: u32 = 16_384;
 
 /// Something that a worker works on.
@@ -235,7 +235,7 @@ fn wanted(profile: Profile) -> u32 {
     let group = [239, 0, 0, 1].into();
     let source = SourceConfig::profile(profile, group, 1);
     let receiver = ReceiverConfig::profile(profile, group, 1);
-    source.window_slots + receiver.held_max + FRAMES_BESIDE
+    source.frames().saturating_add(receiver.frames()).saturating_add(FRAMES_BESIDE)
 }
 
 /// A number that is another one at every start.

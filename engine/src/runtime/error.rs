@@ -32,7 +32,7 @@ pub enum EngineError {
         present: String,
     },
     /// More cores were named than there is work for.
-    #[error("{cores} cores for {workers} workers: name as many cores as interfaces, or none")]
+    #[error("more cores are named ({cores}) than workers there are ({workers}): name one for each interface, or none")]
     Cores {
         /// Cores named.
         cores: usize,

@@ -238,7 +238,7 @@ impl Report {
         self.duplicates_dropped = Some(stats.all.duplicates);
         self.naks_sent = Some(stats.all.naks_sent);
         self.ncfs_received = Some(stats.all.ncfs);
-        self.repairs_received = Some(stats.all.rdata_packets);
+        self.repairs_received = Some(stats.all.repaired_packets);
         self.spms_received = Some(stats.all.spms);
         self.sessions += stats.sessions_opened;
         self.events = Some(events.0);

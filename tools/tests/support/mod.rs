@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,9 @@ pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Option<JoinHandle<Vec<u8>>>,
-    stderr: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<()>>,
+    /// Lines of its stderr so far.
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 /// What came of it.
@@ -41,6 +44,12 @@ impl Outcome {
     pub(crate) fn json(&self) -> Value {
         let last = self.stdout.trim_ascii().rsplit(|&octet| octet == b'\n').next().unwrap_or_default();
         serde_json::from_slice(last).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// A number of that object.
+    #[track_caller]
+    pub(crate) fn figure(&self, key: &str) -> u64 {
+        self.json()[key].as_u64().unwrap_or_else(|| panic!("no number for {key}: {self:?}"))
     }
 
     /// The only line on its stderr.
@@ -68,7 +77,7 @@ impl Running {
     /// Starts it, and waits until its loop runs and it hears what is sent to it.
     pub(crate) fn start_ready(arguments: &[&str]) -> Self {
         let mut running = Self::start(&[arguments, &["--progress", "20"]].concat());
-        running.await_ready();
+        running.await_progress("messages", 0);
         running
     }
 
@@ -84,15 +93,44 @@ impl Running {
                 octets
             })
         });
-        Self { child, stdin, stdout, stderr: None }
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let stderr = child.stderr.take().map(|pipe| {
+            let said = Arc::clone(&said);
+            thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    said.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                }
+            })
+        });
+        Self { child, stdin, stdout, stderr, said }
     }
 
-    fn await_ready(&mut self) {
-        let mut lines = BufReader::new(self.child.stderr.take().expect("not taken yet"));
-        let mut first = String::new();
-        let _ = lines.read_line(&mut first);
-        assert!(first.starts_with('{'), "it did not begin: {first}");
-        self.stderr = Some(thread::spawn(move || keep(lines)));
+    /// Its process number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until `--progress` says at least so much about this key.
+    pub(crate) fn await_progress(&mut self, key: &str, least: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        let is_far = |line: &String| {
+            let said = serde_json::from_str::<Value>(line).ok();
+            said.and_then(|said| said[key].as_u64()).is_some_and(|number| number >= least)
+        };
+        while !self.said().last().is_some_and(is_far) {
+            let ended = self.child.try_wait().expect("a child of ours");
+            let said = || self.said();
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "{key} {least} is not reached, {ended:?}: {:?}",
+                said()
+            );
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn said(&self) -> Vec<String> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Writes to its stdin.
@@ -115,14 +153,13 @@ impl Running {
     /// Waits for its end.
     pub(crate) fn finish(mut self) -> Outcome {
         self.end_input();
-        let err = self.child.stderr.take();
-        let stderr = self.stderr.take().unwrap_or_else(|| {
-            let lines = BufReader::new(err.expect("not taken yet"));
-            thread::spawn(move || keep(lines))
-        });
         let status = self.wait();
         let stdout = self.stdout.take().map(|reader| reader.join().expect("no panic")).unwrap_or_default();
-        Outcome { status: status.code(), stdout, stderr: stderr.join().expect("no panic") }
+        self.stderr.take().map(|reader| reader.join().expect("no panic")).unwrap_or_default();
+        // Progress is no complaint.
+        let said = self.said().into_iter().filter(|line| !line.starts_with('{'));
+        let stderr = said.map(|line| line + "\n").collect();
+        Outcome { status: status.code(), stdout, stderr }
     }
 
     fn wait(&mut self) -> ExitStatus {
@@ -142,12 +179,6 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// What it says beside its progress.
-fn keep(lines: BufReader<ChildStderr>) -> String {
-    let said = lines.lines().map_while(Result::ok).filter(|line| !line.starts_with('{'));
-    said.map(|line| line + "\n").collect()
 }
 
 /// Runs it to its end.

@@ -364,7 +364,9 @@ mod plain {
             }
         }
         drop(give);
-        readers.into_iter().for_each(|reader| reader.join().expect("it saw what was written"));
+        for reader in readers {
+            reader.join().expect("it saw what was written");
+        }
         pool.collect();
         assert_eq!(pool.census(), Census { total: 64, free: 64, out: 0, slots: 0, lent: 0, leased: 0 });
     }
@@ -403,7 +405,9 @@ mod models {
             }
             // SAFETY: as above.
             octets.0.with_mut(|at| unsafe { *at = 1 });
-            readers.into_iter().for_each(|reader| reader.join().expect("it reads"));
+            for reader in readers {
+                reader.join().expect("it reads");
+            }
             assert_eq!((pool.collect(), pool.census().free), (0, 1));
         });
     }
@@ -441,7 +445,9 @@ mod models {
                 })
             });
             drop(pool);
-            readers.into_iter().for_each(|reader| reader.join().expect("it reads"));
+            for reader in readers {
+                reader.join().expect("it reads");
+            }
             assert_eq!(memory.strong_count(), 0);
         });
     }

@@ -1,6 +1,8 @@
 //! Both halves, on one thread and on two.
 
 mod batch;
+#[cfg(loom)]
+mod models;
 
 use super::super::slab::Layout;
 use super::*;

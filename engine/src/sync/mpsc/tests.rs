@@ -65,7 +65,9 @@ mod plain {
             }
         }
         drop(out);
-        threads.into_iter().for_each(|thread| thread.join().expect("it returns all"));
+        for thread in threads {
+            thread.join().expect("it returns all");
+        }
         home.take().for_each(|number| assert!(core::mem::take(&mut is_out[number as usize])));
         assert!(!is_out.contains(&true), "none is missing");
     }
@@ -119,7 +121,9 @@ mod models {
                 }
                 thread::yield_now();
             }
-            senders.into_iter().for_each(|sender| sender.join().expect("it sends"));
+            for sender in senders {
+                sender.join().expect("it sends");
+            }
             taken.sort_unstable();
             assert_eq!(taken, [0, 1]);
         });

@@ -1,8 +1,12 @@
+// Of std in models, too: what they count is no part of what they play.
+use core::sync::atomic::AtomicUsize as Count;
+use std::sync::Arc as Shared;
+
 use super::*;
 use crate::sync::thread;
 
 /// Counts itself when it is dropped.
-struct Counted(std::sync::Arc<core::sync::atomic::AtomicUsize>);
+struct Counted(Shared<Count>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -80,9 +84,9 @@ mod plain {
 
     #[test]
     fn what_nobody_pops_is_dropped() {
-        let dropped = std::sync::Arc::default();
+        let dropped = Shared::default();
         let (mut producer, mut consumer) = ring(8);
-        (0..5).for_each(|_| assert!(producer.push(Counted(std::sync::Arc::clone(&dropped))).is_ok()));
+        (0..5).for_each(|_| assert!(producer.push(Counted(Shared::clone(&dropped))).is_ok()));
         drop(consumer.pop());
         assert_eq!(dropped.load(Ordering::Relaxed), 1);
         drop(producer);
@@ -153,12 +157,12 @@ mod models {
     #[test]
     fn loom_items_are_dropped_once_whichever_side_goes_first() {
         loom::model(|| {
-            let dropped = std::sync::Arc::default();
+            let dropped = Shared::default();
             let (mut producer, mut consumer) = ring(2);
-            let theirs = std::sync::Arc::clone(&dropped);
+            let theirs = Shared::clone(&dropped);
             let pushing = thread::spawn(move || {
                 for _ in 0..3 {
-                    let _ = producer.push(Counted(std::sync::Arc::clone(&theirs)));
+                    let _ = producer.push(Counted(Shared::clone(&theirs)));
                 }
             });
             drop(consumer.pop());

@@ -331,6 +331,15 @@ fn a_batch_of_records_is_known_by_its_option_on_data_and_nowhere_else() {
 }
 
 #[test]
+fn who_does_not_know_batches_passes_over_their_option_and_gets_the_payload_whole() {
+    // As it is for somebody else: an option that nobody knows.
+    let mut packet = with(R1, &[(28, 0xD3)]);
+    let header = read(&packet).expect("read");
+    assert_eq!(header.payload(&packet), &R1[32..]);
+    assert_eq!(treat_unknown_options(&mut packet, &header), Unknown::Forward { invalidated: 0 }, "by its OPX");
+}
+
+#[test]
 fn a_batch_takes_the_short_way_and_says_the_same_there() {
     let plain = parse_plain(R1).expect("the short way").expect("right");
     assert!(plain.records() && plain.is_new());

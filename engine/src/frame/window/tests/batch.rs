@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
-const BATCH: SlotLayout = SlotLayout { common_options: 4, batch: true, ..LAYOUT };
+pub(super) const BATCH: SlotLayout = SlotLayout { common_options: 4, batch: true, ..LAYOUT };
 /// Octets of records in a slot: the room without OPT_LENGTH and OPT_RECORDS.
 const MAX: usize = 92;
 
@@ -35,14 +35,14 @@ impl Bench {
 }
 
 /// Takes a slot as a worker does, and reads it.
-fn take(pool: &Pool, reader: &mut Reader, next: &mut u64) -> Option<Vec<Vec<u8>>> {
+pub(super) fn take(pool: &Pool, reader: &mut Reader, next: &mut u64) -> Option<Vec<Vec<u8>>> {
     if *next == reader.refresh() {
         return None;
     }
     if *next == reader.settled() {
         assert!(reader.seal(|_| true));
     }
-    let is_batch = reader.slot(*next).apdu.is_none();
+    let is_batch = reader.layout().batch && reader.slot(*next).apdu.is_none();
     let bytes = reader.packet_mut(pool, *next, 0).expect("at rest");
     *next += 1;
     Some(if is_batch { records(bytes) } else { vec![bytes.to_vec()] })

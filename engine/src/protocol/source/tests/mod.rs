@@ -1,5 +1,6 @@
 //! Tests of the source in virtual time: a bench that steps it from deadline to deadline and reads what comes out.
 
+mod batch;
 mod config;
 mod data;
 mod finish;
