@@ -3,7 +3,7 @@
 //! Prints medians over rounds and their ratios, and holds those against what the house promises; exits with 3 when one is missed, with 1
 //! when it could not measure. Needs root and two processors, both of which it keeps busy. Leaves nothing behind.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -193,7 +193,7 @@ fn play_bare(ping: &mut Side, pong: &mut Side, course: &Course) -> Result<Round,
     Ok(Round { who: Who::Bare, p50: at(0.5), p99: at(0.99) })
 }
 
-fn play_command(pair: &Pair, who: Who, pgmx: &PathBuf, course: &Course) -> Result<Round, String> {
+fn play_command(pair: &Pair, who: Who, pgmx: &Path, course: &Course) -> Result<Round, String> {
     let (port, at_most) = (who as usize, limit(course));
     let words = |name: &str, interface: &str, core: &str, more: &[String]| -> Vec<String> {
         let endpoint = format!("pgm://{interface};239.192.0.1:7500");
