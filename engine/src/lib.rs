@@ -61,7 +61,16 @@ pub mod endpoint;
 pub mod frame;
 pub mod link;
 pub mod protocol;
+mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod sync;
 pub mod time;
 pub mod wire;
+
+pub use link::Encapsulation;
+pub use runtime::{
+    Claim, ClaimApdu, Close, Closing, Ended, Engine, EngineBuilder, EngineError, Idle, Message, PublishError,
+    Publisher, PublisherConfig, ReceiveError, Received, SharedPublisher, Subscriber, SubscriberConfig, SubscriberStats,
+    UnknownIdle, WorkerGone, WorkerStats,
+};

@@ -83,7 +83,7 @@ impl Host {
     fn window(&mut self, slots: u32) -> (Writer, Reader) {
         let front = self.pool.layout().start + self.link.path().front + DATA_HEADER_LEN as u16;
         let run = self.pool.take_run(slots).expect("frames enough");
-        window(&self.pool, run, SlotLayout { front, room: 1452, common_options: 0, first_options: 0 })
+        window(&self.pool, run, SlotLayout { front, room: 1452, common_options: 0, first_options: 0, batch: false })
     }
 
     /// Puts the slot at `position` into the batch as ODATA; false while it is in flight.
@@ -215,7 +215,7 @@ fn a_hundred_thousand_packets_arrive_in_order_and_intact_and_every_frame_is_acco
     )
     .expect("two hosts");
     let frames = 8 * RING;
-    assert_eq!(left, Census { total: frames, free: frames, out: 0, slots: 0, lent: 0 });
+    assert_eq!(left, Census { total: frames, free: frames, out: 0, slots: 0, lent: 0, leased: 0 });
     assert_eq!(right, left);
 }
 

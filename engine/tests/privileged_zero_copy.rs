@@ -244,7 +244,7 @@ fn a_hundred_thousand_messages_arrive_whole_and_in_order_though_two_of_a_hundred
         },
     )
     .expect("two hosts");
-    assert_eq!(left, Census { total: FRAMES, free: FRAMES, out: 0, slots: 0, lent: 0 });
+    assert_eq!(left, Census { total: FRAMES, free: FRAMES, out: 0, slots: 0, lent: 0, leased: 0 });
     assert_eq!(right, left);
 }
 

@@ -46,7 +46,7 @@ fn missing_tool(root: &Path) -> Option<&'static str> {
 }
 
 /// `cargo +nightly`, asked of rustup's own cargo: the one that runs us is of one toolchain and knows no `+`.
-fn nightly(root: &Path, args: &[&str]) -> Cmd {
+pub(crate) fn nightly(root: &Path, args: &[&str]) -> Cmd {
     let cmd = Cmd::new(root, "cargo", &["+nightly"]).args(args.iter().map(|&a| a.to_owned()));
     cmd.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").env_remove("RUSTC")
 }

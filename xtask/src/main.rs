@@ -5,10 +5,13 @@
 
 mod args;
 mod conformance;
+mod demo;
 mod fuzz;
 mod lanes;
+mod loom;
 mod mutants;
 mod process;
+mod sanitize;
 mod setup;
 mod test;
 mod toml;
@@ -23,12 +26,14 @@ const HELP: &str = "\
 cargo xtask COMMAND: everything this repository does for itself
 
   setup                      install what the build and the tests need from apt (only what is missing)
-  demo [ARGS]                one publisher, three receivers, 5 % loss over the memory link; prints a table
+  demo [ARGS]                one publisher and three subscribers on four hosts of their own, 1 % loss; prints a table
   test [--long] [FILTER]     every test lane, with its seconds (--lane NAME picks lanes; FILTER picks tests by name)
   ci                         fmt, clippy, doc, build, then test: what .ci/run runs
   sim [ARGS]                 play seeds on the simulator (--seeds N, --seed S to replay one)
   budget                     instructions per packet, by callgrind; fails above the budget + 10 %
   fuzz [--seconds N]         coverage-guided fuzzing on nightly (--target parse|source|receiver)
+  loom [FILTER]              every interleaving of our own rings, bells and counters, by loom
+  sanitize                   the tests of every module with `unsafe`, under AddressSanitizer (nightly)
   mutants [--seeds N]        break one rule of docs/mutants.toml at a time; the simulator must notice (--only NAME)
   bench links [ARGS]         what each link moves between two namespaces, beside bare AF_XDP rings (root)
   metal                      `bench links` with bare rings and `xdp` alone, 64 and 1400 octets
@@ -37,7 +42,8 @@ cargo xtask COMMAND: everything this repository does for itself
   help                       this page
 
 Examples
-  cargo xtask setup && cargo xtask demo
+  cargo xtask demo                          all that a fresh machine needs, then the demo
+  cargo xtask demo --seconds 5 --loss 20    `cargo xtask demo --help` lists the rest
   cargo xtask test                          all lanes, at most 8 minutes once built
   cargo xtask test --lane unit serial       unit and doc tests whose name contains `serial`
   cargo xtask test --lane sim --lane budget
@@ -94,6 +100,8 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
             Ok(test::budget(&root))
         }
         "fuzz" => fuzz::run(&root, Args::new(words)),
+        "loom" => loom::run(&root, Args::new(words)),
+        "sanitize" => sanitize::run(&root, Args::new(words)),
         "mutants" => mutants::run(&root, Args::new(words)),
         "metal" => {
             let alone = ["links", "--only", "bare,xdp", "--payload", "64,1400", "--rounds", "51"].map(String::from);
@@ -101,7 +109,7 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
         }
         "bench" => bench(&root, &words),
         "vm" => vm::run(&root, Args::new(words)),
-        "demo" => demo(&root, words),
+        "demo" => demo::run(&root, words),
         "conformance" => conformance::run(&root, Args::new(words)),
         other => Err(format!("no such command `{other}`; `cargo xtask help` lists them")),
     }
@@ -110,15 +118,6 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
 /// These hand every word to the program behind them, `--help` included.
 fn passes_arguments_on(command: &str) -> bool {
     matches!(command, "sim" | "metal" | "bench" | "demo")
-}
-
-fn demo(root: &Path, words: Vec<String>) -> Result<bool, String> {
-    // The memory link needs none of the packages, so a machine where they cannot be installed still gets its demo.
-    if let Err(why) = setup::ensure_build_packages() {
-        println!("setup is not complete ({why}); the demo on the memory link does not need it");
-    }
-    let demo = cargo(root, &["run", "--release", "-p", "pgmx-tools", "--no-default-features", "--", "demo"]);
-    demo.args(words).foreground()
 }
 
 /// Runs a benchmark; the first word names it.

@@ -126,6 +126,23 @@ impl Cmd {
         Ok(status.success())
     }
 
+    /// As [`Cmd::foreground`], with all that is said on standard error: standard output is for something else.
+    pub(crate) fn beside_stdout(&self) -> Result<bool, String> {
+        eprintln!("$ {self}");
+        let status = self.command().stdout(std::io::stderr()).status();
+        let status = status.map_err(|e| format!("{self} did not start: {e}"))?;
+        if !status.success() {
+            eprintln!("{self}: {status}");
+        }
+        Ok(status.success())
+    }
+
+    /// Becomes this program: its signals, its output and its status are ours. Why that failed, if it comes back.
+    pub(crate) fn become_it(&self) -> String {
+        eprintln!("$ {self}");
+        format!("{self} did not start: {}", self.command().exec())
+    }
+
     /// Runs quietly and says whether it succeeded; a program that is not there did not.
     pub(crate) fn succeeds(&self) -> bool {
         self.command()

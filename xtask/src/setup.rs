@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: what the build and the tests need from the machine, in one list.
 //!
 //! Idempotent: asks dpkg what is there and installs only what is missing; on a complete machine it touches nothing, the
-//! network included.
+//! network included. What it says goes to standard error, because some callers have something of their own to print.
 
 use crate::process::Cmd;
 use std::io::IsTerminal;
@@ -12,6 +12,8 @@ use std::path::Path;
 enum Need {
     /// The default features do not build.
     Build,
+    /// The demo makes do with loopback, and tests fail.
+    Demo,
     /// A test lane is skipped or fails.
     Test,
 }
@@ -37,7 +39,7 @@ const PACKAGES: [Package; 16] = [
     package("m4", Some("m4"), Need::Build, "libxdp's build, under xsk-rs"),
     package("make", Some("make"), Need::Build, "libbpf's and libxdp's build"),
     package("gcc", Some("gcc"), Need::Build, "the linker driver of rustc, and libbpf's compiler"),
-    package("iproute2", Some("ip"), Need::Test, "privileged tests make namespaces and veth pairs"),
+    package("iproute2", Some("ip"), Need::Demo, "the demo and privileged tests make namespaces and veth pairs"),
     package("valgrind", Some("valgrind"), Need::Test, "the budget lane counts instructions with callgrind"),
     package("qemu-system-x86", Some("qemu-system-x86_64"), Need::Test, "the vm lane runs tests under other kernels"),
     package("busybox-static", Some("busybox"), Need::Test, "the user space of those machines"),
@@ -65,7 +67,7 @@ pub(crate) fn has_command(name: &str) -> bool {
 
 /// The whole of `cargo xtask setup`.
 pub(crate) fn run() -> Result<bool, String> {
-    println!("setup: what the build and the tests need from this machine");
+    eprintln!("setup: what the build and the tests need from this machine");
     let packages = install(&PACKAGES.iter().collect::<Vec<_>>(), true)?;
     components()?;
     Ok(packages)
@@ -76,6 +78,11 @@ pub(crate) fn ensure_build_packages() -> Result<bool, String> {
     install(&PACKAGES.iter().filter(|p| p.need == Need::Build).collect::<Vec<_>>(), false)
 }
 
+/// As [`ensure_build_packages`], with what the demo needs to run.
+pub(crate) fn ensure_demo_packages() -> Result<bool, String> {
+    install(&PACKAGES.iter().filter(|p| p.need != Need::Test).collect::<Vec<_>>(), false)
+}
+
 fn install(wanted: &[&Package], tell: bool) -> Result<bool, String> {
     if !has_command("apt-get") || !has_command("dpkg-query") {
         return without_apt(wanted);
@@ -84,7 +91,7 @@ fn install(wanted: &[&Package], tell: bool) -> Result<bool, String> {
     for package in wanted {
         let there = is_installed(package.apt);
         if tell || !there {
-            println!("  {:<12} {:<8} {}", package.apt, if there { "there" } else { "MISSING" }, package.why);
+            eprintln!("  {:<12} {:<8} {}", package.apt, if there { "there" } else { "MISSING" }, package.why);
         }
         if !there {
             missing.push(package.apt);
@@ -92,7 +99,7 @@ fn install(wanted: &[&Package], tell: bool) -> Result<bool, String> {
     }
     if missing.is_empty() {
         if tell {
-            println!("nothing to install");
+            eprintln!("nothing to install");
         }
         return Ok(true);
     }
@@ -131,7 +138,7 @@ fn run_as_root(steps: &[Vec<String>]) -> Result<(), String> {
     for step in steps {
         let words: Vec<&str> = sudo.iter().copied().chain(step.iter().map(String::as_str)).collect();
         let cmd = here(words[0], &words[1..]);
-        if !cmd.foreground()? {
+        if !cmd.beside_stdout()? {
             return Err(format!("failed; run it by hand to see why:\n  {cmd}"));
         }
     }
@@ -140,7 +147,7 @@ fn run_as_root(steps: &[Vec<String>]) -> Result<(), String> {
 
 /// On a system without apt the names differ; say what is needed, and refuse only what cannot build.
 fn without_apt(wanted: &[&Package]) -> Result<bool, String> {
-    println!("this system has no apt: install what follows by its own package manager");
+    eprintln!("this system has no apt: install what follows by its own package manager");
     let mut absent = Vec::new();
     for package in wanted {
         let state = match package.command.map(has_command) {
@@ -148,7 +155,7 @@ fn without_apt(wanted: &[&Package]) -> Result<bool, String> {
             Some(false) => "MISSING",
             None => "look",
         };
-        println!("  {:<12} {state:<8} {}", package.apt, package.why);
+        eprintln!("  {:<12} {state:<8} {}", package.apt, package.why);
         if state == "MISSING" && package.need == Need::Build {
             absent.push(package.apt);
         }
@@ -161,7 +168,7 @@ fn components() -> Result<(), String> {
         if here("cargo", &[subcommand, "--version"]).succeeds() {
             continue;
         }
-        println!("  {component:<12} MISSING  `cargo xtask ci` runs cargo {subcommand}");
+        eprintln!("  {component:<12} MISSING  `cargo xtask ci` runs cargo {subcommand}");
         let add = here("rustup", &["component", "add", component]);
         if !has_command("rustup") || !add.foreground()? {
             return Err(format!("cargo {subcommand} is missing; run: {add}"));

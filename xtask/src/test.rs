@@ -6,13 +6,15 @@
 use crate::args::Args;
 use crate::conformance;
 use crate::lanes::{Outcome, Run};
+use crate::loom;
 use crate::process::{Cmd, Output, cargo};
+use crate::sanitize;
 use crate::setup;
 use crate::vm;
 use std::path::Path;
 use std::time::Duration;
 
-const LANES: [&str; 7] = ["conformance", "unit", "bare", "privileged", "vm", "sim", "budget"];
+const LANES: [&str; 9] = ["conformance", "unit", "bare", "loom", "privileged", "sanitize", "vm", "sim", "budget"];
 
 /// The features every workspace-wide build takes, so that one lane's build serves the next.
 pub(crate) const FEATURES: [&str; 2] = ["--features", "pgmx/sim"];
@@ -73,7 +75,9 @@ fn test_lanes(run: &mut Run, root: &Path, lanes: &[String], long: bool, filter: 
             "conformance" => conformance::lane(root),
             "unit" => unit(root, long, filter),
             "bare" => bare(root),
+            "loom" => loom::lane(root),
             "privileged" => privileged(root, long, filter),
+            "sanitize" => sanitize::lane(root),
             "vm" => vm::lane(root),
             "sim" => sim(root, long),
             _ => budget_lane(root),

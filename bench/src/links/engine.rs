@@ -118,6 +118,7 @@ impl<L: Link> Contestant for Engine<L> {
             room: path.mtu - path.ip_header - path.alert - DATA_HEADER_LEN as u16,
             common_options: 0,
             first_options: 0,
+            batch: false,
         };
         let slots = pool.take_run(workload.frames).ok_or("the pool is too small for the window")?;
         let (mut writer, mut reader) = window(pool, slots, layout);

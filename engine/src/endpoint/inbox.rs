@@ -8,7 +8,7 @@
 
 use core::net::IpAddr;
 
-use crate::frame::{Frame, Pool};
+use crate::frame::{Frame, Lease, LeaseChunks, Pool};
 use crate::protocol::{Delivery, Event, Sink};
 use crate::time::Time;
 use crate::wire::{Records, Sqn, Tsi};
@@ -31,6 +31,7 @@ pub struct MessageView<'a> {
 enum Parts<'a> {
     One(&'a [u8]),
     Many { pool: &'a Pool, frames: &'a [Frame], len: usize },
+    Leased(&'a Lease),
 }
 
 impl<'a> MessageView<'a> {
@@ -39,12 +40,19 @@ impl<'a> MessageView<'a> {
         Self { tsi, source, sqn, received, parts: Parts::One(octets) }
     }
 
+    /// A message that is leased.
+    pub(crate) fn leased(tsi: Tsi, source: IpAddr, sqn: Sqn, received: Time, lease: &'a Lease) -> Self {
+        let parts = lease.as_slice().map_or(Parts::Leased(lease), Parts::One);
+        Self { tsi, source, sqn, received, parts }
+    }
+
     /// Octets of the message.
     #[inline]
     pub fn len(&self) -> usize {
         match self.parts {
             Parts::One(octets) => octets.len(),
             Parts::Many { len, .. } => len,
+            Parts::Leased(lease) => lease.len(),
         }
     }
 
@@ -59,14 +67,18 @@ impl<'a> MessageView<'a> {
     pub fn as_slice(&self) -> Option<&'a [u8]> {
         match self.parts {
             Parts::One(octets) => Some(octets),
-            Parts::Many { .. } => None,
+            Parts::Many { .. } | Parts::Leased(_) => None,
         }
     }
 
     /// Its pieces, in order.
     #[inline]
     pub fn chunks(&self) -> Chunks<'a> {
-        Chunks(self.parts)
+        Chunks(match self.parts {
+            Parts::One(octets) => Left::One(octets),
+            Parts::Many { pool, frames, .. } => Left::Many { pool, frames },
+            Parts::Leased(lease) => Left::Leased(lease.chunks()),
+        })
     }
 
     /// Copies as much of it as `to` has room for; returns how much.
@@ -91,7 +103,14 @@ impl<'a> MessageView<'a> {
 
 /// The pieces of a message; see [`MessageView::chunks`].
 #[derive(Clone, Debug)]
-pub struct Chunks<'a>(Parts<'a>);
+pub struct Chunks<'a>(Left<'a>);
+
+#[derive(Clone, Debug)]
+enum Left<'a> {
+    One(&'a [u8]),
+    Many { pool: &'a Pool, frames: &'a [Frame] },
+    Leased(LeaseChunks<'a>),
+}
 
 impl<'a> Iterator for Chunks<'a> {
     type Item = &'a [u8];
@@ -99,15 +118,16 @@ impl<'a> Iterator for Chunks<'a> {
     #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
         match &mut self.0 {
-            Parts::One(octets) => {
+            Left::One(octets) => {
                 let octets = core::mem::take(octets);
                 (!octets.is_empty()).then_some(octets)
             }
-            Parts::Many { pool, frames, .. } => {
+            Left::Many { pool, frames } => {
                 let (first, rest) = frames.split_first()?;
                 *frames = rest;
                 Some(pool.bytes(first))
             }
+            Left::Leased(chunks) => chunks.next(),
         }
     }
 }

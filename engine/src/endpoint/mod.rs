@@ -10,6 +10,9 @@
 //!            └────────────────────────────────────────┘
 //! ```
 //!
+//! A link that does not bring back what we send to a group that we joined is helped: such packets are copied once, into frames of their
+//! own, and taken in with the next poll, so that sources and receivers of one endpoint hear each other on every link.
+//!
 //! It is the whole engine without a thread: whoever needs no hop drives it from a loop of its own. It reads no clock, and it owns
 //! the pool: at rest every frame is free, in a window, or with the application. Nothing that comes in can make it fail: what makes
 //! no sense is counted in [`EndpointStats`] and its frame goes back.
@@ -22,12 +25,12 @@ use std::os::fd::BorrowedFd;
 
 pub use inbox::{Chunks, Handler, Inbox, MessageView};
 
-use crate::frame::{Incoming, PathFacts, Pool, RxBatch, TxBatch};
+use crate::frame::{Incoming, PathFacts, Pool, RxBatch, To, TxBatch};
 use crate::link::{Channel, Link, LinkError};
-use crate::protocol::Sink;
 use crate::protocol::config::ConfigError;
 use crate::protocol::receiver::{Receiver, ReceiverConfig};
 use crate::protocol::source::{Publisher, Source, SourceConfig};
+use crate::protocol::{LossCause, Sink};
 use crate::time::{Time, earliest};
 use crate::wire::{self, Header, Kind, Limits, Reject, RejectCounters, Tsi};
 
@@ -82,6 +85,8 @@ pub struct EndpointStats {
     pub rejects: RejectCounters,
     /// Packets for no source or receiver of ours.
     pub strangers: u64,
+    /// Packets of ours that receivers and sources of this endpoint took in without the link.
+    pub local: u64,
     /// Packets that one of several receivers of a group did not get, because there was no frame for its copy.
     pub uncopied: u64,
 }
@@ -143,6 +148,12 @@ pub struct Endpoint<L> {
     limits: Limits,
     arrived: RxBatch,
     leaving: TxBatch,
+    /// What we sent and want to hear ourselves.
+    local: RxBatch,
+    /// Packets at the front of `leaving` that were looked at for that.
+    looked_at: usize,
+    /// Whether a source and a receiver share a group that the link does not bring back to us.
+    is_home: bool,
     sources: Vec<Speaker>,
     receivers: Vec<Listener>,
     /// Sources that were removed while their publisher lived or their frames were in flight.
@@ -167,6 +178,10 @@ impl<L: Link> Endpoint<L> {
             limits: config.limits,
             arrived: RxBatch::new(config.receive_batch),
             leaving: TxBatch::new(config.transmit_batch),
+            // All that one poll transmits, and the next one takes in.
+            local: RxBatch::new(config.transmit_batch),
+            looked_at: 0,
+            is_home: false,
             sources: Vec::new(),
             receivers: Vec::new(),
             retiring: Vec::new(),
@@ -196,6 +211,7 @@ impl<L: Link> Endpoint<L> {
             self.remove_source(id);
             return Err(error.into());
         }
+        self.find_home();
         Ok((id, publisher))
     }
 
@@ -219,6 +235,7 @@ impl<L: Link> Endpoint<L> {
             self.leave_unless_used(channel, channel.data_port);
             return Err(error.into());
         }
+        self.find_home();
         Ok(id)
     }
 
@@ -230,6 +247,7 @@ impl<L: Link> Endpoint<L> {
         let Some(at) = self.sources.iter().position(|speaker| speaker.id == id) else { return };
         let speaker = self.sources.remove(at);
         self.leave_unless_used(speaker.channel(), speaker.tsi.port);
+        self.find_home();
         self.retiring.push(speaker.source);
         self.retire();
     }
@@ -240,6 +258,12 @@ impl<L: Link> Endpoint<L> {
         let mut listener = self.receivers.remove(at);
         listener.receiver.close(&mut self.pool, sinks.of(listener.id));
         self.leave_unless_used(listener.channel, listener.channel.data_port);
+        self.find_home();
+    }
+
+    fn find_home(&mut self) {
+        let shared = |speaker: &Speaker| self.receivers.iter().any(|listener| listener.channel == speaker.channel());
+        self.is_home = !self.link.loops_back() && self.sources.iter().any(shared);
     }
 
     /// Joins a channel for all who use it: from the sources that any of them names, or from everybody if one names none.
@@ -281,16 +305,27 @@ impl<L: Link> Endpoint<L> {
             self.stats.received += received as u64;
             self.take_in(now, sinks);
         }
+        let local = self.local.len();
+        if local > 0 {
+            self.stats.local += local as u64;
+            core::mem::swap(&mut self.arrived, &mut self.local);
+            self.take_in(now, sinks);
+            core::mem::swap(&mut self.arrived, &mut self.local);
+        }
         for listener in &mut self.receivers {
             listener.receiver.advance(now, &mut self.pool, sinks.of(listener.id));
         }
         self.transmit(now);
+        if self.is_home {
+            self.bring_home();
+        }
         let sent = self.link.send(now, &mut self.pool, &mut self.leaving)?;
         self.stats.sent += sent as u64;
+        self.looked_at = self.leaving.len();
         if !self.retiring.is_empty() {
             self.retire();
         }
-        Ok(received + sent)
+        Ok(received + local + sent)
     }
 
     // A call per batch: its loop has the registers to itself.
@@ -410,9 +445,39 @@ impl<L: Link> Endpoint<L> {
         }
     }
 
+    /// Keeps a copy of what our own receivers and sources want to hear. What is for us alone does not leave.
+    #[cold]
+    fn bring_home(&mut self) {
+        let Self { pool, path, leaving, local, receivers, stats, .. } = self;
+        for n in 0..leaving.len() {
+            let Some(out) = leaving.pop() else { return };
+            if n < self.looked_at {
+                leaving.push(out);
+                continue;
+            }
+            match out.to {
+                To::Unicast(to) if to == path.nla => {
+                    local.push(Incoming { frame: out.frame, from: path.nla, to });
+                    continue;
+                }
+                To::Group(group) | To::Neighbours(group)
+                    if receivers.iter().any(|listener| listener.channel.group == group) =>
+                {
+                    if let Some(frame) = pool.copy(&out.frame) {
+                        local.push(Incoming { frame, from: path.nla, to: group });
+                    } else {
+                        stats.uncopied += 1;
+                    }
+                }
+                _ => {}
+            }
+            leaving.push(out);
+        }
+    }
+
     /// When to poll at the latest, though nothing comes in. [`Time::ZERO`] means at once.
     pub fn deadline(&self) -> Option<Time> {
-        if !self.leaving.is_empty() {
+        if !self.leaving.is_empty() || !self.local.is_empty() {
             return Some(Time::ZERO);
         }
         let receivers = self.receivers.iter().map(|listener| listener.receiver.deadline());
@@ -425,6 +490,20 @@ impl<L: Link> Endpoint<L> {
     pub fn wait(&self, now: Time, at_most: Duration, wake: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
         let until = self.deadline().map_or(at_most, |at| at_most.min(Duration::from_nanos(at.since(now))));
         if until.is_zero() { Ok(()) } else { self.link.wait(until, wake) }
+    }
+
+    /// Whether a publisher has committed something that no poll has seen yet. Whoever is about to sleep asks after having said so to
+    /// the publishers.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.sources.iter().any(|speaker| speaker.source.has_news())
+    }
+
+    /// Ends one session of a receiver because the application lost some of it.
+    pub fn reset_session(&mut self, id: ReceiverId, tsi: Tsi, cause: LossCause, sinks: &mut impl Sinks) {
+        if let Some(listener) = self.receivers.iter_mut().find(|listener| listener.id == id) {
+            listener.receiver.reset(tsi, cause, &mut self.pool, sinks.of(id));
+        }
     }
 
     /// A source.
@@ -476,7 +555,7 @@ impl<L: Link> Endpoint<L> {
         while let Some(out) = self.leaving.pop() {
             self.pool.put(out.frame);
         }
-        while let Some(incoming) = self.arrived.pop() {
+        for incoming in self.arrived.drain().chain(self.local.drain()) {
             self.pool.put(incoming.frame);
         }
         self.link.shut_down(&mut self.pool);

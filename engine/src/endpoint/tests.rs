@@ -353,3 +353,5 @@ fn a_channel_is_heard_from_all_whom_any_of_its_receivers_names_and_from_everybod
     ];
     assert_eq!(*notes.borrow(), expected);
 }
+
+mod home;

@@ -4,6 +4,7 @@
 //!   Slab   the mapping itself: the UMEM behind AF_XDP, an anonymous mapping elsewhere
 //!    └─ Pool    hands out frames, takes them back, counts them          (one thread: the worker's)
 //!        ├─ Frame     move-only token: whoever holds it owns the bytes of that frame
+//!        ├─ Leased, Lease   a delivered frame that any thread may read; comes home with its last reader
 //!        └─ Run       contiguous frames set aside for one transmit window
 //!             └─ Window   slot `position & mask` is frame `base + (position & mask)`
 //!                  ├─ Writer   the publisher's half: claim, write in place, commit
@@ -22,14 +23,17 @@
 //! ring gives back is reclaimed or completed by number. Until then no token exists, and a slot counts as in flight.
 //!
 //! All `unsafe` of the engine that touches packet memory lives in this module. The invariant behind every block: *the bytes of a
-//! frame are touched only by the holder of its token, or, for a frame of a window, by the half of the window that owns its slot.*
+//! frame are touched only by the holder of its token, or, for a frame of a window, by the half of the window that owns its slot; a
+//! leased frame has no token and is only read.*
 
+mod lease;
 mod octets;
 mod parcel;
 mod pool;
 mod slab;
 mod window;
 
+pub use lease::{Lease, LeaseChunks, Leased, Leases, QuotaId};
 pub use octets::copy_octets;
 pub use parcel::{Batch, Drain, Incoming, Outgoing, PathFacts, Peek, RxBatch, Tail, To, TxBatch};
 pub use pool::{Census, Frame, Pool, Run};

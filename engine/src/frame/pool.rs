@@ -7,6 +7,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
+use super::lease::Leasing;
 use super::slab::{Chunks, Layout, Slab, SlabError};
 
 /// Ownership of one frame and the range of it that is in use. Cannot be cloned: giving it away gives the octets away.
@@ -94,6 +95,8 @@ pub(super) enum Place {
     RingOut,
     /// A slot of a window, in a ring of the kernel; no token exists.
     RingLent,
+    /// A loose frame that readers on any thread have; no token exists.
+    Leased,
 }
 
 impl Place {
@@ -104,7 +107,7 @@ impl Place {
     }
 }
 
-/// Where all frames are. At rest `out` and `lent` are zero and the rest adds up to the total.
+/// Where all frames are. At rest `out`, `lent` and `leased` are zero and the rest adds up to the total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Census {
     /// Frames of the slab.
@@ -117,12 +120,14 @@ pub struct Census {
     pub slots: u32,
     /// In windows and in flight: as a token or in a ring of the kernel.
     pub lent: u32,
+    /// Leased to readers, or on the way home from them.
+    pub leased: u32,
 }
 
 impl Census {
     /// Whether every frame is accounted for.
     pub fn adds_up(&self) -> bool {
-        self.total == self.free + self.out + self.slots + self.lent
+        self.total == self.free + self.out + self.slots + self.lent + self.leased
     }
 }
 
@@ -137,15 +142,15 @@ fn fresh_id() -> u32 {
 #[derive(Debug)]
 pub struct Pool {
     id: u32,
-    slab: Arc<Slab>,
+    pub(super) slab: Arc<Slab>,
     /// All of the slab.
     chunks: Chunks,
     layout: Layout,
     /// One for each frame of the slab.
-    place: Box<[Place]>,
+    pub(super) place: Box<[Place]>,
     /// Used before and free now: the first `free_count`; last in, first out, so that warm frames go round.
-    free: Box<[u32]>,
-    free_count: usize,
+    pub(super) free: Box<[u32]>,
+    pub(super) free_count: usize,
     /// Frames below `fresh` have been handed out at least once; those from `fresh` to `top` never.
     fresh: u32,
     /// Frames from `top` on belong, or once belonged, to runs.
@@ -153,6 +158,9 @@ pub struct Pool {
     /// Runs that came back.
     spare_runs: Vec<(u32, u32)>,
     fill_reserve: u32,
+    pub(super) reorder_reserve: u32,
+    /// Apart, because most pools have none; made with the first lease.
+    pub(super) leasing: Option<Box<Leasing>>,
 }
 
 impl Pool {
@@ -177,6 +185,8 @@ impl Pool {
             top: frames,
             spare_runs: Vec::new(),
             fill_reserve: 0,
+            reorder_reserve: 0,
+            leasing: None,
         }
     }
 
@@ -199,6 +209,12 @@ impl Pool {
     /// Keeps `frames` for [`Pool::take_for_fill`]; everybody else is refused before the reserve is touched.
     pub fn set_fill_reserve(&mut self, frames: u32) {
         self.fill_reserve = frames;
+    }
+
+    /// Keeps `frames` more from leases and windows: for what receivers hold out of order and for control packets. See
+    /// [`Pool::lease_for`].
+    pub fn set_reorder_reserve(&mut self, frames: u32) {
+        self.reorder_reserve = frames;
     }
 
     /// Loose frames that could be taken now, the reserve included.
@@ -347,6 +363,17 @@ impl Pool {
         Some(copy)
     }
 
+    /// A copy, in a free frame of this pool, of a frame of another one; `None` when [`Pool::take`] gives none, or it is too short.
+    pub fn copy_from(&mut self, other: &Self, original: &Frame) -> Option<Frame> {
+        if usize::from(self.layout.start) + original.len() > self.layout.frame_size as usize {
+            return None;
+        }
+        let mut copy = self.take()?;
+        copy.set_range(self.layout.start, original.len);
+        self.bytes_mut(&mut copy).copy_from_slice(other.bytes(original));
+        Some(copy)
+    }
+
     /// Sets contiguous frames aside for a window.
     pub fn take_run(&mut self, count: u32) -> Option<Run> {
         if count == 0 {
@@ -358,7 +385,8 @@ impl Pool {
                 self.spare_runs.push((base + count, had - count));
             }
             base
-        } else if self.top - self.fresh >= count && self.available() - count >= self.fill_reserve {
+        } else if self.top - self.fresh >= count && self.available() - count >= self.fill_reserve + self.reorder_reserve
+        {
             self.top -= count;
             self.top
         } else {
@@ -416,6 +444,7 @@ impl Pool {
             out: places(Place::Out) + places(Place::RingOut),
             slots: places(Place::Slot),
             lent: places(Place::Lent) + places(Place::RingLent),
+            leased: places(Place::Leased),
         };
         let spare_runs: u32 = self.spare_runs.iter().map(|run| run.1).sum();
         assert!(census.free == self.available() + spare_runs, "the free list and the places disagree");
@@ -428,17 +457,23 @@ impl Pool {
     }
 
     #[inline]
-    fn place_of(&mut self, frame: &Frame) -> &mut Place {
+    pub(super) fn place_of(&mut self, frame: &Frame) -> &mut Place {
         self.own(frame);
         debug_assert!((frame.index as usize) < self.place.len());
         // SAFETY: the token is ours, so that its index was checked when it was minted; every frame has a place.
         unsafe { self.place.get_unchecked_mut(frame.index as usize) }
     }
 
+    /// Checks that the range in use lies in the frame.
+    #[inline]
+    pub(super) fn check_range(&self, frame: &Frame) {
+        assert!(u32::from(frame.start) + u32::from(frame.len) <= self.chunks.size(), "a range beyond its frame");
+    }
+
     #[inline]
     fn locate(&self, frame: &Frame) -> *mut u8 {
         self.own(frame);
-        assert!(u32::from(frame.start) + u32::from(frame.len) <= self.chunks.size(), "a range beyond its frame");
+        self.check_range(frame);
         // SAFETY: the token is ours, so that its index was checked when it was minted; the offset was checked just now.
         unsafe { self.chunks.octet(frame.index, u32::from(frame.start)) }
     }
@@ -499,7 +534,7 @@ mod tests {
         for frame in frames {
             pool.put(frame);
         }
-        assert_eq!(pool.census(), Census { total: 8, free: 8, out: 0, slots: 0, lent: 0 });
+        assert_eq!(pool.census(), Census { total: 8, free: 8, out: 0, slots: 0, lent: 0, leased: 0 });
     }
 
     #[test]
@@ -535,7 +570,7 @@ mod tests {
         let mut pool = pool(4);
         let (one, two) = (pool.take().expect("fresh"), pool.take().expect("fresh"));
         let (one, two) = (pool.surrender(one), pool.surrender(two));
-        assert_eq!(pool.census(), Census { total: 4, free: 2, out: 2, slots: 0, lent: 0 });
+        assert_eq!(pool.census(), Census { total: 4, free: 2, out: 2, slots: 0, lent: 0, leased: 0 });
         let frame = pool.reclaim(one);
         assert_eq!((frame.index(), frame.len()), (one, 0));
         pool.put(frame);
@@ -553,7 +588,7 @@ mod tests {
         assert_eq!(pool.census().lent, 1);
         pool.complete(index);
         assert!(!pool.is_lent(index));
-        assert_eq!(pool.census(), Census { total: 4, free: 2, out: 0, slots: 2, lent: 0 });
+        assert_eq!(pool.census(), Census { total: 4, free: 2, out: 0, slots: 2, lent: 0, leased: 0 });
         pool.put_run(run);
     }
 
@@ -565,7 +600,7 @@ mod tests {
         let (loose, kept) = (pool.take().expect("fresh"), pool.take().expect("fresh"));
         let _ = (pool.surrender(lent), pool.surrender(loose));
         assert_eq!(pool.recall(), 2);
-        assert_eq!(pool.census(), Census { total: 4, free: 1, out: 1, slots: 2, lent: 0 });
+        assert_eq!(pool.census(), Census { total: 4, free: 1, out: 1, slots: 2, lent: 0, leased: 0 });
         pool.put(kept);
         pool.put_run(run);
     }

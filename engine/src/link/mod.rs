@@ -57,6 +57,7 @@ use core::time::Duration;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 pub use kernel::interface::{Address, InterfaceError};
+pub(crate) use kernel::wait::fine_timers;
 pub use rights::{Right, Rights};
 
 use crate::frame::{PathFacts, Pool, RxBatch, TxBatch};

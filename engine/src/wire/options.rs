@@ -54,9 +54,18 @@ pub(super) mod code {
     pub(in crate::wire) const CRQST: u8 = 0x11;
     pub(in crate::wire) const PGMCC_DATA: u8 = 0x12;
     pub(in crate::wire) const PGMCC_FEEDBACK: u8 = 0x13;
+    /// `OPT_RECORDS`, our own: far above what the RFC and its practice number, and readable in a dump (`R`).
+    pub(in crate::wire) const RECORDS: u8 = 0x52;
+    /// Not a code: the bit that `OPT_RECORDS` takes in an [`super::OptionSet`].
+    pub(in crate::wire) const RECORDS_BIT: u8 = 30;
     /// Not a code: the bit that `OPT_FRAGMENT` with F set takes in an [`super::OptionSet`].
     pub(in crate::wire) const ENCODED_FRAGMENT: u8 = 31;
 }
+
+/// `OPT_RECORDS` alone, with the `OPT_LENGTH` in front of it: all options of a batch as we send it. OPX says that who does not know the
+/// option passes over it.
+pub(super) const RECORDS_OPTIONS: [u8; 8] =
+    [code::LENGTH, OPTION_HEADER_LEN as u8, 0, 8, END | code::RECORDS, OPTION_HEADER_LEN as u8, 0, 0];
 
 const fn bits(codes: &[u8]) -> u32 {
     let mut bits = 0;
@@ -81,7 +90,7 @@ const SPM: u32 = bits(&[
 ]);
 const POLL: u32 = bits(&[code::NAK_BO_IVL]);
 const POLR: u32 = bits(&[code::REDIRECT]);
-const RDATA: u32 = bits(&[code::FRAGMENT, code::JOIN, code::CURR_TGSIZE, code::SYN, code::FIN]);
+const RDATA: u32 = bits(&[code::FRAGMENT, code::JOIN, code::CURR_TGSIZE, code::SYN, code::FIN, code::RECORDS_BIT]);
 const ODATA: u32 = RDATA | bits(&[code::PGMCC_DATA]);
 const PARITY_DATA: u32 = bits(&[code::ENCODED_FRAGMENT, code::PARITY_GRP, code::CURR_TGSIZE, code::SYN, code::FIN]);
 const NAK: u32 = bits(&[code::NAK_LIST, code::CR, code::PGMCC_FEEDBACK]);
@@ -122,6 +131,9 @@ pub struct OptionSet {
 impl OptionSet {
     /// No options.
     pub const EMPTY: Self = Self { start: 0, end: 0, present: 0 };
+
+    /// `OPT_RECORDS` alone, in a data packet.
+    pub(super) const RECORDS: Self = Self { start: 28, end: 32, present: bits(&[code::RECORDS_BIT]) };
 
     pub(super) const fn new(start: u16, end: u16, present: u32) -> Self {
         Self { start, end, present }
@@ -247,6 +259,17 @@ impl OptionSet {
     #[inline]
     pub const fn syn(self) -> bool {
         self.has(code::SYN)
+    }
+
+    /// `OPT_RECORDS`: the TSDU is a batch of records, which [`super::Records`] takes apart.
+    #[inline]
+    pub const fn records(self) -> bool {
+        self.has(code::RECORDS_BIT)
+    }
+
+    /// Whether it says both that the TSDU is a batch and that it is a part of something.
+    pub(super) const fn contradicts_itself(self) -> bool {
+        self.has(code::RECORDS_BIT) && self.has(code::FRAGMENT)
     }
 
     /// `OPT_FIN`: the last data of the session, or an SPM after it.

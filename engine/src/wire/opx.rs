@@ -57,8 +57,7 @@ fn unknown(options: OptionSet, packet: &[u8]) -> impl Iterator<Item = usize> + u
         let Some(&[kind, len, _, _]) = packet.get(at..end.min(packet.len())).and_then(<[u8]>::first_chunk) else {
             break;
         };
-        let known =
-            matches!(kind & !END, code::LENGTH..=code::NAK_BO_RNG | code::REDIRECT..=code::PGMCC_FEEDBACK | INVALID);
+        let known = matches!(kind & !END, code::LENGTH..=code::NAK_BO_RNG | code::REDIRECT..=code::PGMCC_FEEDBACK | code::RECORDS | INVALID);
         if !known {
             found[count] = at;
             count += 1;

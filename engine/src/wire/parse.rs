@@ -11,7 +11,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::checksum;
 use super::header::{Ack, Data, Flags, HEADER_LEN, Header, Kind, Nak, PacketType, Poll, Polr, Spm};
 use super::ids::{Gsi, Tsi};
-use super::options::{self, END, MAX_NAK_LIST, MAX_OPTIONS, OPTION_HEADER_LEN, OptionSet, ParityPrm, code};
+use super::options::{
+    self, END, MAX_NAK_LIST, MAX_OPTIONS, OPTION_HEADER_LEN, OptionSet, ParityPrm, RECORDS_OPTIONS, code,
+};
 use super::reject::Reject;
 use super::sqn::Sqn;
 
@@ -50,14 +52,19 @@ pub fn parse(packet: &[u8], limits: &Limits) -> Result<Header, Reject> {
     }
 }
 
-/// The same for the common case alone: ODATA and RDATA without options, of the length that the header says. `None` for all else, right
-/// or wrong, which is left to [`parse`].
+/// The same for the common case alone: ODATA and RDATA without options, or with `OPT_RECORDS` alone, of the length that the header says.
+/// `None` for all else, right or wrong, which is left to [`parse`].
 #[inline(always)]
 #[allow(clippy::inline_always)] // its result is in registers where it is inlined, and in memory where it is not
 pub fn parse_plain(packet: &[u8]) -> Option<Result<PlainData, Reject>> {
     let plain = PlainData::load(packet.first_chunk()?);
     if !plain.is_plain() || packet.len() != DATA_HEADER_LEN + usize::from(plain.payload_len()) {
-        return None;
+        // The only other shape that comes packet after packet.
+        let options = u64::from_le_bytes(*packet[DATA_HEADER_LEN..].first_chunk()?);
+        let front = DATA_HEADER_LEN + RECORDS_OPTIONS.len();
+        if !plain.is_batch(options) || packet.len() != front + usize::from(plain.payload_len()) {
+            return None;
+        }
     }
     if !checksum::verify(packet) {
         return Some(Err(Reject::ChecksumWrong));
@@ -65,7 +72,7 @@ pub fn parse_plain(packet: &[u8]) -> Option<Result<PlainData, Reject>> {
     Some(Ok(plain))
 }
 
-/// Data without options as [`parse_plain`] finds it: the words of its header, taken apart when somebody asks.
+/// Data without options, or with `OPT_RECORDS` alone, as [`parse_plain`] finds it: the words of its header, taken apart when somebody asks.
 ///
 /// ```text
 ///   octet  0             4                    8                 14     16    20    24
@@ -92,11 +99,12 @@ impl PlainData {
         Self { ports: quad(0), type_and_flags: quad(1), gsi_and_len, sqn: quad(4), trail: quad(5) }
     }
 
-    /// A header of data without options, as its words; `None` for any other.
+    /// A header of data without options, or with `OPT_RECORDS` alone, as its words; `None` for any other.
     #[inline]
     pub(super) fn of(header: &Header) -> Option<Self> {
         let (Kind::Odata(data) | Kind::Rdata(data)) = header.kind else { return None };
-        if !header.options.is_empty() || header.flags.has_options() {
+        let options = if header.flags.has_options() { OptionSet::RECORDS } else { OptionSet::EMPTY };
+        if header.options != options {
             return None;
         }
         let [s0, s1] = header.tsi.port.to_be_bytes();
@@ -120,6 +128,22 @@ impl PlainData {
         let plain_bits = 0xFE | u32::from(Flags::OPT_PRESENT.bits()) << 8;
         // RFC 3208 §8, conformance 2: version and reserved bits, which stand beside the type, are zero.
         self.type_and_flags & plain_bits == ODATA_OR_RDATA && self.type_and_flags > 0xFFFF
+    }
+
+    /// Whether it is a batch of records, by its first words and the one behind its header.
+    #[inline]
+    fn is_batch(self, options: u64) -> bool {
+        const BATCH: u32 = PacketType::Odata.code() as u32 | (Flags::OPT_PRESENT.bits() as u32) << 8;
+        // conformance 25: reserved bits and OPX, in the last two octets, are for network elements.
+        const OPTIONS: u64 = u64::from_le_bytes(RECORDS_OPTIONS);
+        let bits = 0xFE | u32::from(Flags::OPT_PRESENT.bits() | Flags::PARITY.bits()) << 8;
+        self.type_and_flags & bits == BATCH && self.type_and_flags > 0xFFFF && options << 16 == OPTIONS << 16
+    }
+
+    /// Whether its payload is a batch of records, which [`super::Records`] takes apart.
+    #[inline]
+    pub fn records(self) -> bool {
+        self.type_and_flags & u32::from(Flags::OPT_PRESENT.bits()) << 8 != 0
     }
 
     #[inline]
@@ -170,7 +194,9 @@ impl PlainData {
     /// Where they start in the packet.
     #[inline]
     pub fn payload_start(self) -> u16 {
-        DATA_HEADER_LEN as u16
+        // The one flag that says whether there are options is the lowest bit of its octet.
+        const { assert!(Flags::OPT_PRESENT.bits() == 1 && RECORDS_OPTIONS.len() == 8) };
+        DATA_HEADER_LEN as u16 + (self.type_and_flags >> 8 << 3) as u16 % 16
     }
 
     /// The sequence number.
@@ -196,7 +222,7 @@ impl PlainData {
             flags: self.flags(),
             payload_start: self.payload_start(),
             payload_len: self.payload_len(),
-            options: OptionSet::EMPTY,
+            options: if self.records() { OptionSet::RECORDS } else { OptionSet::EMPTY },
         }
     }
 }
@@ -246,6 +272,9 @@ pub(super) fn parse_general(packet: &[u8], limits: Limits) -> Result<Header, Rej
     };
     if options.len != room {
         return Err(Reject::TrailingOctets);
+    }
+    if options.set.contradicts_itself() {
+        return Err(Reject::RecordsOnFragment);
     }
 
     // RFC 3208 §8, conformance 11, 12: upstream packets carry the session's ports the other way round.
@@ -380,7 +409,11 @@ fn option_bit(code: u8, reserved: u8, allowed: u32) -> u32 {
         let encoded = reserved & options::ENCODED_SEEN != 0;
         return if encoded { encoded_fragment } else { 0 };
     }
-    if code <= code::PGMCC_FEEDBACK { 1 << code } else { 0 }
+    match code {
+        0..=code::PGMCC_FEEDBACK => 1 << code,
+        code::RECORDS => 1 << code::RECORDS_BIT,
+        _ => 0,
+    }
 }
 
 /// The checks on the inside of one option. Its framing is sound already.
@@ -406,7 +439,7 @@ fn check_option(code: u8, option: &[u8], kind: &Kind, payload_len: u16, limits: 
             exact(option, 8)?;
             check_parity_prm(option)
         }
-        code::NBR_UNREACH | code::SYN | code::FIN | code::RST | code::CRQST => exact(option, 4),
+        code::NBR_UNREACH | code::SYN | code::FIN | code::RST | code::CRQST | code::RECORDS_BIT => exact(option, 4),
         code::PATH_NLA => match option.len() {
             8 | 20 => Ok(()),
             _ => Err(Reject::OptionLength),

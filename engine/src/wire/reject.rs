@@ -81,6 +81,8 @@ rules! {
     TooManyFragments = "too_many_fragments", "APDU of more fragments than configured";
     /// Offset zero on another SQN than the first, or the first SQN with another offset.
     FragmentStart = "fragment_start", "offset 0 and first SQN do not go together";
+    /// `OPT_RECORDS` on a fragment.
+    RecordsOnFragment = "records_on_fragment", "a batch of records that is a fragment";
     /// A transmission group size that is no power of two from 2 to 128.
     ParityGroupSize = "parity_group_size", "transmission group size is not a power of two from 2 to 128";
     /// Neither pro-active nor on-demand parity.

@@ -14,17 +14,24 @@
 //! * the writer touches only positions in `head .. trail + capacity`, the reader only `trail .. head`;
 //! * a slot that is *lent* (its token is with a link, on its way out) is touched by neither: the reader refuses, the trail stops in
 //!   front of it, and so no claim can reach it.
+//!
+//! In a window that *batches* ([`SlotLayout::batch`]), a slot that is no fragment holds records, each with its length in front, and the
+//! slot in front of the head may be appended to until the reader seals it. There the rule is finer:
+//!
+//! * of the slot at `head - 1` the writer also touches the octets behind the length that it gave it last, for as long as the claim lives
+//!   that it was made for; the reader touches none of that slot before it has sealed it, and then those below the sealed length. Only
+//!   the writer makes lengths, so that the sealed one is never beyond the writer's last: the two never meet;
+//! * before a claim is made, a free slot beyond the head is certain. If the reader seals in between, the record is copied there.
 
+mod handoff;
 mod reader;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
-use crossbeam::utils::CachePadded;
-
+use self::handoff::{Handoff, Shadow, State};
 use super::pool::{Pool, Run};
 use super::slab::{Chunks, Slab};
 
@@ -41,11 +48,16 @@ pub struct SlotLayout {
     pub front: u16,
     /// Octets that options and payload may fill together, so that a repair still fits the path.
     pub room: u16,
-    /// Octets of options on every data packet, without the leading OPT_LENGTH.
+    /// Octets of options on every data packet that is no fragment, without the leading OPT_LENGTH.
     pub common_options: u16,
     /// Octets of options on the very first packet besides (OPT_SYN).
     pub first_options: u16,
+    /// Whether slots that are no fragments hold records.
+    pub batch: bool,
 }
+
+/// Octets in front of each record of a batch: its length, big-endian.
+const RECORD_HEADER_LEN: usize = 2;
 
 impl SlotLayout {
     /// Octets of OPT_LENGTH, in front of any other option.
@@ -56,12 +68,9 @@ impl SlotLayout {
     /// Octets of options in front of the payload at `position`.
     #[inline]
     pub fn options(&self, position: u64, fragmented: bool) -> u16 {
-        let mut octets = self.common_options;
+        let mut octets = if fragmented { Self::OPT_FRAGMENT } else { self.common_options };
         if position == 0 {
             octets += self.first_options;
-        }
-        if fragmented {
-            octets += Self::OPT_FRAGMENT;
         }
         if octets == 0 { 0 } else { octets + Self::OPT_LENGTH }
     }
@@ -70,6 +79,18 @@ impl SlotLayout {
     #[inline]
     pub fn payload_max(&self, position: u64, fragmented: bool) -> u16 {
         self.room - self.options(position, fragmented)
+    }
+
+    /// The longest message that fits the packet at `position`.
+    #[inline]
+    pub fn message_max(&self, position: u64) -> u16 {
+        self.payload_max(position, false) - self.record_header()
+    }
+
+    /// Octets in front of a message.
+    #[inline]
+    fn record_header(&self) -> u16 {
+        if self.batch { RECORD_HEADER_LEN as u16 } else { 0 }
     }
 }
 
@@ -80,7 +101,7 @@ pub struct Slot {
     pub start: u16,
     /// Octets of payload.
     pub len: u16,
-    /// The APDU this slot is a fragment of; `None` for an APDU of one packet.
+    /// The APDU this slot is a fragment of; `None` for an APDU of one packet, and for a batch.
     pub apdu: Option<Apdu>,
 }
 
@@ -95,56 +116,11 @@ pub struct Apdu {
     pub len: u32,
 }
 
-/// A [`Slot`] in two words, written before the head is released and read after it was acquired. The range in it was claimed, so that it
-/// lies in its chunk.
-#[derive(Default)]
-struct Shape {
-    /// index 32 | start 15 | fragmented 1 | len 16
-    place: AtomicU64,
-    /// offset 32 | APDU length 32; only meaningful when fragmented
-    apdu: AtomicU64,
-}
-
-impl Shape {
-    const FRAGMENTED: u64 = 1 << 16;
-
-    /// What stands above the length in the place of a packet that is no fragment.
-    #[inline]
-    const fn plain(start: u16) -> u64 {
-        (start as u64) << 1
-    }
-
-    #[inline]
-    fn store_plain(&self, start: u16, len: u16) {
-        self.place.store(Self::plain(start) << 16 | u64::from(len), Ordering::Relaxed);
-    }
-
-    fn store_fragment(&self, start: u16, len: u16, apdu: Apdu) {
-        let place = u64::from(apdu.index) << 32 | u64::from(start) << 17 | Self::FRAGMENTED | u64::from(len);
-        self.place.store(place, Ordering::Relaxed);
-        self.apdu.store(u64::from(apdu.offset) << 32 | u64::from(apdu.len), Ordering::Relaxed);
-    }
-
-    #[inline]
-    fn load(&self) -> Slot {
-        let place = self.place.load(Ordering::Relaxed);
-        let apdu = (place & Self::FRAGMENTED != 0).then(|| {
-            let apdu = self.apdu.load(Ordering::Relaxed);
-            Apdu { index: (place >> 32) as u32, offset: (apdu >> 32) as u32, len: apdu as u32 }
-        });
-        Slot { start: (place as u32 >> 17) as u16, len: place as u16, apdu }
-    }
-}
-
 struct Shared {
-    /// Written by the writer.
-    head: CachePadded<AtomicU64>,
-    /// Written by the reader.
-    trail: CachePadded<AtomicU64>,
-    /// Written once, by the reader: nothing that is committed from now on will leave.
-    closed: CachePadded<AtomicBool>,
+    handoff: Handoff,
     /// One for each slot, as many as there are chunks: `mask + 1`.
-    shapes: Box<[Shape]>,
+    states: Box<[State]>,
+    shadow: Shadow,
     chunks: Chunks,
     slab: Arc<Slab>,
     base: u32,
@@ -163,10 +139,10 @@ impl Shared {
     }
 
     #[inline]
-    fn shape(&self, position: u64) -> &Shape {
-        debug_assert!(self.shapes.len() as u64 == self.mask + 1);
+    fn state(&self, position: u64) -> &State {
+        debug_assert!(self.states.len() as u64 == self.mask + 1);
         // SAFETY: there are `mask + 1` of them.
-        unsafe { self.shapes.get_unchecked((position & self.mask) as usize) }
+        unsafe { self.states.get_unchecked((position & self.mask) as usize) }
     }
 
     /// Pointer to the octet at `offset` of the slot at `position`.
@@ -189,12 +165,12 @@ pub fn window(pool: &Pool, run: Run, layout: SlotLayout) -> (Writer, Reader) {
     assert!(run.count.is_power_of_two(), "a window of {} slots: must be a power of two", run.count);
     let end = u32::from(layout.front) + u32::from(layout.room);
     assert!(end <= pool.layout().frame_size && layout.front < 1 << 15, "slots longer than their frames");
-    assert!(layout.room > layout.options(0, true), "no room for a payload");
+    let headers = layout.options(0, true).max(layout.options(0, false) + layout.record_header());
+    assert!(layout.room > headers, "no room for a payload");
     let shared = Arc::new(Shared {
-        head: CachePadded::default(),
-        trail: CachePadded::default(),
-        closed: CachePadded::default(),
-        shapes: (0..run.count).map(|_| Shape::default()).collect(),
+        handoff: Handoff::default(),
+        states: (0..run.count).map(|_| State::default()).collect(),
+        shadow: Shadow::new(run.count, layout),
         chunks: pool.slab().chunks(run.base, run.count),
         slab: pool.slab().clone(),
         base: run.base,

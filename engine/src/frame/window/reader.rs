@@ -1,13 +1,12 @@
 //! The worker's half of a window: everything between the trail and the head.
 //!
-//! Guards: only positions in `trail .. head` are touched, and none that is in flight.
+//! Guards: only positions in `trail .. head` are touched, none that is in flight, and none that may still grow.
 
 use core::ops::Range;
-use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::super::pool::{Frame, Place, Pool, Run};
-use super::{Shape, Shared, Slot, SlotLayout};
+use super::{Shared, Slot, SlotLayout, State};
 
 /// The worker's half: everything between the trail and the head.
 pub struct Reader {
@@ -16,6 +15,8 @@ pub struct Reader {
     layout: SlotLayout,
     /// The head as last seen.
     head: u64,
+    /// Slots before this position do not grow any more. The head, or the slot in front of it where that is open.
+    settled: u64,
     /// Our own copy of the trail.
     trail: u64,
 }
@@ -23,7 +24,7 @@ pub struct Reader {
 impl Reader {
     /// The reader of a window that is empty.
     pub(super) fn new(shared: Arc<Shared>, run: Run, layout: SlotLayout) -> Self {
-        Self { shared, run, layout, head: 0, trail: 0 }
+        Self { shared, run, layout, head: 0, settled: 0, trail: 0 }
     }
 
     /// Number of slots.
@@ -41,7 +42,10 @@ impl Reader {
     /// Looks how far the publisher has committed and returns the head.
     #[inline]
     pub fn refresh(&mut self) -> u64 {
-        self.head = self.shared.head.load(Ordering::Acquire);
+        self.head = self.shared.handoff.head();
+        // A slot that has another one behind it is not appended to: of those, the acquired head tells everything.
+        let open = u64::from(self.layout.batch && self.head > 0);
+        self.settled = self.settled.max(self.head - open);
         self.head
     }
 
@@ -51,17 +55,39 @@ impl Reader {
         self.head
     }
 
+    /// Slots before this position are final: without batching all that were committed; else the newest must be sealed first.
+    #[inline]
+    pub fn settled(&self) -> u64 {
+        self.settled
+    }
+
+    /// Makes the slot at [`Reader::settled`], the newest, final: what the publisher commits from now on goes to other slots. `admit`
+    /// hears what it holds, perhaps several times as that grows, and may be against it. Returns whether it is final now.
+    pub fn seal(&mut self, admit: impl FnMut(Slot) -> bool) -> bool {
+        let position = self.settled;
+        assert!(position < self.head, "position {position} is not the worker's");
+        let sealed = self.shared.state(position).seal(admit);
+        self.settled += u64::from(sealed);
+        sealed
+    }
+
     /// The oldest position that is kept.
     #[inline]
     pub fn trail(&self) -> u64 {
         self.trail
     }
 
+    /// Whether the publisher has committed something since [`Reader::refresh`].
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.shared.handoff.head() != self.head
+    }
+
     /// What the slot at `position` holds.
     #[inline]
     pub fn slot(&self, position: u64) -> Slot {
         self.check(position);
-        self.shared.shape(position).load()
+        self.shared.state(position).load()
     }
 
     /// Whether the frame of `position` is with a link; until it comes back the slot cannot be touched.
@@ -79,11 +105,12 @@ impl Reader {
             return None;
         }
         assert!(front <= slot.start, "headers in front of their chunk");
+        self.shared.shadow.read(self.shared.slot(position), slot.start, usize::from(slot.len));
         let bytes = self.shared.slab.octet(self.shared.index(position), u32::from(slot.start - front));
         let len = usize::from(front) + usize::from(slot.len);
         assert!(usize::from(slot.start) + usize::from(slot.len) <= self.shared.slab.layout().frame_size as usize);
-        // SAFETY: `check` (in `slot`) proved that the position is the reader's, it is not lent, the range was checked, and `&mut
-        // self` makes this the only reference.
+        // SAFETY: `check` (in `slot`) proved that the position is the reader's and does not grow any more, it is not lent, the range was
+        // checked, and `&mut self` makes this the only reference.
         Some(unsafe { core::slice::from_raw_parts_mut(bytes, len) })
     }
 
@@ -100,11 +127,12 @@ impl Reader {
 
     /// [`Reader::packet_mut`] and [`Reader::lend`] in one, slot after slot: for packets that leave for the first time. Of each slot
     /// in `positions`, `admit` hears the payload's length and may stop; then `each` gets position, payload length, packet (with
-    /// `front` octets before the payload) and token. Stops at a fragment or at a slot in flight. Returns where it stopped.
+    /// `front` octets before the payload) and token. Stops at a fragment or at a slot in flight. Returns where it stopped. `BATCH` is
+    /// whether the window batches.
     ///
     /// One call for many packets, because what has to be looked up and checked is the same for all of them.
     #[inline]
-    pub fn lend_plain(
+    pub fn lend_plain<const BATCH: bool>(
         &mut self,
         pool: &mut Pool,
         positions: Range<u64>,
@@ -117,12 +145,13 @@ impl Reader {
         }
         self.check(positions.start);
         self.check(positions.end - 1);
-        let Shared { chunks, mask, shapes, .. } = &*self.shared;
-        let (chunks, mask, shapes) = (*chunks, *mask, &**shapes);
+        assert!(BATCH == self.layout.batch, "a window of another kind");
+        let Shared { chunks, mask, states, .. } = &*self.shared;
+        let (chunks, mask, states) = (*chunks, *mask, &**states);
         let mut lender = pool.lender(&self.run);
         let start = self.layout.front + self.layout.options(1, false);
         assert!(front <= start, "headers in front of their chunk");
-        let (plain, start) = (Shape::plain(start), start - front);
+        let (plain, start) = (State::plain(start), start - front);
         // What a claim may fill, with the headers before it: no packet is longer.
         let room = self.layout.room;
         let longest = front.checked_add(room).expect("packets of at most 65,535 octets");
@@ -130,7 +159,9 @@ impl Reader {
         for position in positions.clone() {
             let slot = (position & mask) as u32;
             // SAFETY: there are `mask + 1` of them.
-            let place = unsafe { shapes.get_unchecked(slot as usize) }.place.load(Ordering::Relaxed);
+            let place = unsafe { states.get_unchecked(slot as usize) }.load_place();
+            // Nothing else is ever sealed.
+            let place = if BATCH { place & !State::SEALED } else { place };
             let len = place as u16;
             if place >> 16 != plain || len > room || !admit(len) {
                 return position;
@@ -138,7 +169,8 @@ impl Reader {
             let octets = front + len;
             // SAFETY: the run has `mask + 1` slots.
             let Some(frame) = (unsafe { lender.lend(slot, start, octets) }) else { return position };
-            // SAFETY: `check` proved that the position is the reader's. The packet lies in its chunk, because the longest would. The
+            self.shared.shadow.read(slot, start + front, usize::from(len));
+            // SAFETY: `check` proved that the position is the reader's and final. The packet lies in its chunk, because the longest would. The
             // token was minted just now, and nobody can use it while `each` has the packet: the pool is borrowed here.
             let packet =
                 unsafe { core::slice::from_raw_parts_mut(chunks.octet(slot, u32::from(start)), usize::from(octets)) };
@@ -150,7 +182,7 @@ impl Reader {
     /// Moves the trail up to `position`, or to the first slot that is in flight, and gives what lies behind to the publisher.
     /// Returns where the trail is now.
     pub fn advance(&mut self, pool: &Pool, position: u64) -> u64 {
-        let to = position.min(self.head);
+        let to = position.min(self.settled);
         if self.trail >= to {
             return self.trail;
         }
@@ -165,13 +197,13 @@ impl Reader {
             steps += resting(&places[..count - steps]);
         }
         self.trail += steps as u64;
-        self.shared.trail.store(self.trail, Ordering::Release);
+        self.shared.handoff.release(self.trail);
         self.trail
     }
 
     /// Tells the publisher that nothing more will leave.
     pub fn close(&self) {
-        self.shared.closed.store(true, Ordering::Relaxed);
+        self.shared.handoff.close();
     }
 
     /// Gives the frames back, once the publisher's half is gone and nothing is in flight; otherwise the reader itself.
@@ -184,6 +216,6 @@ impl Reader {
 
     #[inline]
     fn check(&self, position: u64) {
-        assert!(self.trail <= position && position < self.head, "position {position} is not the worker's");
+        assert!(self.trail <= position && position < self.settled, "position {position} is not the worker's");
     }
 }

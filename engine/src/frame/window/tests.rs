@@ -1,11 +1,13 @@
 //! Both halves, on one thread and on two.
 
+mod batch;
+
 use super::super::slab::Layout;
 use super::*;
 use core::ops::Range;
 use std::io::Write as _;
 
-const LAYOUT: SlotLayout = SlotLayout { front: 300, room: 100, common_options: 0, first_options: 0 };
+const LAYOUT: SlotLayout = SlotLayout { front: 300, room: 100, common_options: 0, first_options: 0, batch: false };
 
 fn make(slots: u32) -> (Pool, Writer, Reader) {
     let mut pool = Pool::anonymous(Layout::standard(slots + 4)).expect("a small mapping");
@@ -104,7 +106,7 @@ fn many_slots_are_filled_and_lent_in_one_call_up_to_a_refusal_a_fragment_or_one_
     let mut frames = Vec::new();
     let mut lend = |pool: &mut Pool, positions: Range<u64>, octets: u16| {
         let mut left = octets;
-        reader.lend_plain(
+        reader.lend_plain::<false>(
             pool,
             positions,
             24,

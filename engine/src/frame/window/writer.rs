@@ -1,13 +1,14 @@
 //! The publisher's half of a window: claim, write in place, commit.
 //!
-//! Guards: only positions in `head .. trail + capacity` are written, and nothing of a claim is seen before its commit.
+//! Guards: only positions in `head .. trail + capacity` are written, and what is behind the records of the open slot; nothing of a claim is
+//! seen before its commit.
 
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
 
-use super::{Apdu, Shape, Shared, SlotLayout};
+use super::handoff::{Handoff, State};
+use super::{Apdu, RECORD_HEADER_LEN, Shared, SlotLayout};
 
 /// How many slots ahead of a claim the memory is asked for. A window of 65,536 slots is larger than any cache: every slot is cold when
 /// its turn comes. Two slots are too late for a fast publisher; sixteen push each other out of a first-level cache.
@@ -49,6 +50,14 @@ impl Plain {
     }
 }
 
+/// The slot at `head - 1` as the writer left it: another record may go behind those that are there, unless the reader has sealed it.
+#[derive(Clone, Copy)]
+struct Open {
+    at: Plain,
+    /// Octets of records in it; 0 when there is no such slot.
+    filled: u16,
+}
+
 /// The publisher's half. One a window; may live on any one thread.
 pub struct Writer {
     shared: Arc<Shared>,
@@ -56,6 +65,7 @@ pub struct Writer {
     /// Of the next packet, and of all but the first.
     next: Plain,
     later: Plain,
+    open: Open,
     /// Our own copy of the head.
     head: u64,
     /// `trail + capacity` as last seen: positions below it are ours. The trail only grows, so that an old value is safe.
@@ -67,7 +77,7 @@ impl Writer {
     pub(super) fn new(shared: Arc<Shared>, layout: SlotLayout) -> Self {
         let [next, later] = [0, 1].map(|position| Plain::at(layout, position));
         let limit = shared.mask + 1;
-        Self { shared, layout, next, later, head: 0, limit }
+        Self { shared, layout, next, later, open: Open { at: next, filled: 0 }, head: 0, limit }
     }
 
     /// Number of slots.
@@ -87,19 +97,23 @@ impl Writer {
 
     /// Slots that could be claimed now.
     pub fn free(&mut self) -> u64 {
-        self.limit = self.shared.trail.load(Ordering::Acquire) + self.capacity();
+        self.limit = self.shared.handoff.trail() + self.capacity();
         self.limit - self.head
     }
 
     /// Whether the worker has closed the window.
     #[inline]
     pub fn is_closed(&self) -> bool {
-        self.shared.closed.load(Ordering::Relaxed)
+        self.shared.handoff.is_closed()
     }
 
-    /// Claims the next slot for a message of `len` octets that fits one packet. Nothing happens until it is committed.
+    /// Claims room for a message of `len` octets that fits one packet: the next slot, or a place behind the records of the open one. Nothing
+    /// happens until it is committed.
     #[inline]
     pub fn claim(&mut self, len: usize) -> Result<Claim<'_>, ClaimError> {
+        if self.layout.batch {
+            return self.claim_record(len);
+        }
         let Plain { start, max } = self.next;
         if len > usize::from(max) {
             return Err(ClaimError::TooLong { len, max: usize::from(max) });
@@ -111,15 +125,82 @@ impl Writer {
         // SAFETY: `start + max` lies in the chunk, and `len` is not more than `max`. `reserve` proved that the position is the
         // writer's; `&mut self` makes this the only reference to it, for as long as the claim lives.
         let bytes = unsafe { core::slice::from_raw_parts_mut(self.shared.octet(self.head, start), len) };
+        self.shared.shadow.write(self.shared.slot(self.head), start, len);
         let Self { shared, head, next, later, .. } = self;
-        Ok(Claim { shape: shared.shape(*head), released: &shared.head, head, next, later: *later, bytes })
+        let way = Way::Slot { state: shared.state(*head), handoff: &shared.handoff, head, next, later: *later };
+        Ok(Claim { bytes, way })
+    }
+
+    /// [`Writer::claim`] in a window that batches.
+    fn claim_record(&mut self, len: usize) -> Result<Claim<'_>, ClaimError> {
+        let max = usize::from(self.next.max) - RECORD_HEADER_LEN;
+        if len > max {
+            return Err(ClaimError::TooLong { len, max });
+        }
+        // A slot beyond the open one, because that may be sealed by the time of the commit.
+        self.reserve(1)?;
+        let Open { at, filled } = self.open;
+        let appends = filled > 0
+            && RECORD_HEADER_LEN + len <= usize::from(at.max - filled)
+            && self.shared.state(self.head - 1).is_open(at.start, filled);
+        let (position, start) = if appends { (self.head - 1, at.start + filled) } else { (self.head, self.next.start) };
+        self.shared.shadow.write(self.shared.slot(position), start, RECORD_HEADER_LEN + len);
+        let bytes = self.slot_bytes(position, start + RECORD_HEADER_LEN as u16, len);
+        // SAFETY: `slot_bytes` checked that they lie in the chunk. A slot at the head is the writer's, as `reserve` proved. Of the slot
+        // before it these octets lie behind every length that the writer ever gave it, and the reader touches none there, whether it
+        // seals it meanwhile or not; nor does the slot become anybody else's, since the writer alone claims. `&mut self` makes this
+        // the only reference, for as long as the claim lives.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(bytes, len) };
+        Ok(Claim { bytes, way: Way::Record { writer: self, appends } })
+    }
+
+    /// Commits the record in `bytes`, which was claimed behind those of the open slot (`appends`) or in the next one; its header goes in
+    /// front of it. Returns the position of its slot.
+    fn commit_record(&mut self, bytes: &[u8], appends: bool) -> u64 {
+        let taken = (RECORD_HEADER_LEN + bytes.len()) as u16;
+        if appends {
+            let Open { at, filled } = self.open;
+            let position = self.head - 1;
+            self.write_record_header(position, at.start + filled, bytes.len());
+            if self.shared.state(position).grow(at.start, filled, filled + taken) {
+                self.open.filled += taken;
+                return position;
+            }
+            self.move_record(bytes);
+        }
+        let (position, at) = (self.head, self.next);
+        self.write_record_header(position, at.start, bytes.len());
+        self.shared.state(position).store_plain(at.start, taken);
+        self.open = Open { at, filled: taken };
+        self.release(position + 1);
+        position
+    }
+
+    /// The reader sealed the slot that a record was claimed in: copies it to the next one, where there was room before it was claimed.
+    #[cold]
+    fn move_record(&mut self, bytes: &[u8]) {
+        let (position, at) = (self.head, self.next);
+        self.shared.shadow.write(self.shared.slot(position), at.start, RECORD_HEADER_LEN + bytes.len());
+        let to = self.slot_bytes(position, at.start + RECORD_HEADER_LEN as u16, bytes.len());
+        // SAFETY: `slot_bytes` checked the bounds, and the position is the writer's: `claim_record` reserved it, and the head has not moved
+        // since. The record lies in another chunk, behind the sealed length, where nobody else reads or writes.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+    }
+
+    /// Writes the header of a record at `start` of a slot: its length.
+    fn write_record_header(&mut self, position: u64, start: u16, len: usize) {
+        let header = (len as u16).to_be_bytes();
+        let to = self.slot_bytes(position, start, header.len());
+        // SAFETY: `slot_bytes` checked the bounds. The octets belong to the claim that is being committed (see `claim_record`), and the
+        // reference that it gave out begins behind them.
+        unsafe { to.cast::<[u8; RECORD_HEADER_LEN]>().write(header) };
     }
 
     /// Claims the run of slots that an APDU of `len` octets needs, so that its fragments are contiguous. An APDU that fits one
-    /// packet takes one slot and is not marked as fragmented.
+    /// packet takes one slot and is not marked as fragmented. A small message shares no slot with those before it; [`Writer::claim`] does.
     pub fn claim_apdu(&mut self, len: usize) -> Result<ClaimApdu<'_>, ClaimError> {
         let position = self.head;
-        let plain = usize::from(self.layout.payload_max(position, false));
+        let plain = usize::from(self.layout.message_max(position));
         let first = usize::from(self.layout.payload_max(position, true));
         let each = usize::from(self.layout.payload_max(position + 1, true));
         let slots = if len <= plain { 1 } else { 1 + (len - first).div_ceil(each) as u64 };
@@ -153,32 +234,41 @@ impl Writer {
     fn release(&mut self, head: u64) {
         self.next = self.later;
         self.head = head;
-        self.shared.head.store(head, Ordering::Release);
+        self.shared.handoff.commit(head);
     }
 }
 
-/// A slot that is being written. Derefs to its payload; dropped without [`Claim::commit`] it leaves no trace.
+/// A message that is being written. Derefs to its octets; dropped without [`Claim::commit`] it leaves no trace.
 #[must_use = "a claim that is not committed is abandoned"]
 pub struct Claim<'w> {
-    shape: &'w Shape,
     bytes: &'w mut [u8],
-    // The writer, as far as a commit touches it.
-    released: &'w AtomicU64,
-    head: &'w mut u64,
-    next: &'w mut Plain,
-    later: Plain,
+    way: Way<'w>,
+}
+
+/// What a commit has to do.
+enum Way<'w> {
+    /// The next slot becomes a packet: the writer, as far as that touches it.
+    Slot { state: &'w State, handoff: &'w Handoff, head: &'w mut u64, next: &'w mut Plain, later: Plain },
+    /// A record goes to the open slot or opens the next one.
+    Record { writer: &'w mut Writer, appends: bool },
 }
 
 impl Claim<'_> {
-    /// Hands the message to the worker: one release store. Returns its position.
+    /// Hands the message to the worker: one release store, or one exchange where it joins others. Returns the position of its packet.
     #[inline]
     pub fn commit(self) -> u64 {
-        let position = *self.head;
-        self.shape.store_plain(self.next.start, self.bytes.len() as u16);
-        *self.next = self.later;
-        *self.head = position + 1;
-        self.released.store(position + 1, Ordering::Release);
-        position
+        let Self { bytes, way } = self;
+        match way {
+            Way::Slot { state, handoff, head, next, later } => {
+                let position = *head;
+                state.store_plain(next.start, bytes.len() as u16);
+                *next = later;
+                *head = position + 1;
+                handoff.commit(position + 1);
+                position
+            }
+            Way::Record { writer, appends } => writer.commit_record(bytes, appends),
+        }
     }
 
     /// As [`Claim::commit`], but keeps only the first `len` octets.
@@ -242,7 +332,8 @@ impl ClaimApdu<'_> {
         assert!(n < self.slots, "chunk {n} of {}", self.slots);
         let (_, len) = self.extent(n);
         let position = self.writer.head + n;
-        let start = self.start(position);
+        let start = self.start(position) + self.record_header();
+        self.writer.shared.shadow.write(self.writer.shared.slot(position), start, len);
         let bytes = self.writer.slot_bytes(position, start, len);
         // SAFETY: all positions of the claim are the writer's (`reserve`), and `&mut self` makes this the only reference.
         unsafe { core::slice::from_raw_parts_mut(bytes, len) }
@@ -252,20 +343,35 @@ impl ClaimApdu<'_> {
         self.writer.layout.front + self.writer.layout.options(position, self.slots > 1)
     }
 
+    /// Octets in front of the message in a slot that it has for itself.
+    fn record_header(&self) -> u16 {
+        if self.slots == 1 { self.writer.layout.record_header() } else { 0 }
+    }
+
     /// Hands the whole APDU to the worker. Returns the position of its first packet.
     pub fn commit(self) -> u64 {
         let position = self.writer.head;
+        if self.record_header() > 0 {
+            let at = self.writer.next;
+            self.writer.write_record_header(position, at.start, self.len);
+            let filled = self.record_header() + self.len as u16;
+            self.writer.shared.state(position).store_plain(at.start, filled);
+            self.writer.open = Open { at, filled };
+            self.writer.release(position + 1);
+            return position;
+        }
         for n in 0..self.slots {
             let (offset, len) = self.extent(n);
             let start = self.start(position + n);
-            let shape = self.writer.shared.shape(position + n);
+            let state = self.writer.shared.state(position + n);
             if self.slots == 1 {
-                shape.store_plain(start, len as u16);
+                state.store_plain(start, len as u16);
             } else {
                 let apdu = Apdu { index: n as u32, offset: offset as u32, len: self.len as u32 };
-                shape.store_fragment(start, len as u16, apdu);
+                state.store_fragment(start, len as u16, apdu);
             }
         }
+        self.writer.open.filled = 0;
         self.writer.release(position + self.slots);
         position
     }

@@ -6,15 +6,15 @@
 use super::config::Order;
 use super::session::{Ctx, Phase, Session};
 use super::stats::count;
-use super::window::{Gap, Held, Slot};
+use super::window::{Content, Gap, Held, Slot};
 use crate::frame::Frame;
 use crate::protocol::{LossCause, Sink};
-use crate::wire::{Data, Fragment, Header, Kind, Sqn};
+use crate::wire::{Data, Header, Kind, Sqn};
 
 /// What a data packet says beside its numbers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DataOptions {
-    fragment: Option<Fragment>,
+    content: Content,
     join: Option<Sqn>,
     syn: bool,
     fin: bool,
@@ -26,7 +26,11 @@ impl DataOptions {
     pub(super) fn read(header: &Header, packet: &[u8]) -> Self {
         let options = &header.options;
         Self {
-            fragment: options.fragment(packet),
+            content: match options.fragment(packet) {
+                Some(fragment) => Content::Fragment(fragment),
+                None if options.records() => Content::Records,
+                None => Content::Message,
+            },
             join: options.join(packet),
             syn: options.syn(),
             fin: options.fin(),
@@ -97,7 +101,7 @@ impl Session {
             if options.syn {
                 self.syn = Some(data.sqn);
             }
-            self.accept(data.sqn, options.fragment, frame, ctx);
+            self.accept(data.sqn, options.content, frame, ctx);
             if options.fin && self.ending.is_none() {
                 // RFC 3208 §9.7.1, conformance 87: the last packet says so itself.
                 self.ending = Some(super::session::Ending { last: data.sqn, end: crate::protocol::End::Finished });
@@ -150,12 +154,14 @@ impl Session {
     }
 
     /// A packet at or behind the edge.
-    fn accept<S: Sink>(&mut self, sqn: Sqn, fragment: Option<Fragment>, frame: Frame, ctx: &mut Ctx<'_, &mut S>) {
+    fn accept<S: Sink>(&mut self, sqn: Sqn, content: Content, frame: Frame, ctx: &mut Ctx<'_, &mut S>) {
         let ahead = sqn.distance_from(self.expected);
-        if ahead == 0 && fragment.is_none() && self.expected.is_after(self.lead) {
+        let records = content == Content::Records;
+        let is_fragment = matches!(content, Content::Fragment(_));
+        if ahead == 0 && !is_fragment && self.expected.is_after(self.lead) {
             // In order, and nothing waits.
             self.lead = sqn;
-            return self.hand_over(sqn, None, frame, ctx);
+            return self.hand_over(sqn, records, frame, ctx);
         }
         if sqn.is_after(self.lead) {
             // RFC 3208 §6.3, conformance 90: ODATA and RDATA show a gap in front of them.
@@ -179,7 +185,7 @@ impl Session {
             count!(self, ctx, duplicates);
             return ctx.pool.put(frame);
         }
-        if let Some(fragment) = fragment {
+        if let Content::Fragment(fragment) = content {
             // An APDU that could never be held as a whole is lost now, not after fifty repairs.
             let first_ahead = sqn.distance_from(fragment.first_sqn);
             if fragment.apdu_len > ctx.set.max_apdu || first_ahead >= ctx.set.held_max.min(window.len()) {
@@ -189,14 +195,14 @@ impl Session {
         } else if ahead == 0 {
             // The gap at the edge is closed.
             self.complete(sqn, Slot::Empty, ctx);
-            return self.hand_over(sqn, None, frame, ctx);
+            return self.hand_over(sqn, records, frame, ctx);
         } else if self.opened && ctx.set.order == Order::AsComplete {
             // RFC 3208 §6.1, conformance 80: a complete APDU need not wait for its turn.
             self.complete(sqn, Slot::Done, ctx);
-            return self.deliver_one(sqn, None, frame, ctx);
+            return self.deliver_one(sqn, None, records, frame, ctx);
         }
-        self.hold(sqn, fragment, frame, ctx);
-        if fragment.is_some() && self.opened && ctx.set.order == Order::AsComplete {
+        self.hold(sqn, content, frame, ctx);
+        if is_fragment && self.opened && ctx.set.order == Order::AsComplete {
             self.deliver_if_complete(sqn, ctx);
         }
     }
@@ -211,7 +217,7 @@ impl Session {
     }
 
     /// Keeps a packet until its turn comes, if there is room; else it stays missing.
-    fn hold<S>(&mut self, sqn: Sqn, fragment: Option<Fragment>, frame: Frame, ctx: &mut Ctx<'_, S>) {
+    fn hold<S>(&mut self, sqn: Sqn, content: Content, frame: Frame, ctx: &mut Ctx<'_, S>) {
         let Some(window) = &mut self.window else { return ctx.pool.put(frame) };
         if window.held_count() >= ctx.set.held_max || ctx.pool.spare() == 0 {
             match window.newest_held(self.expected) {
@@ -236,6 +242,6 @@ impl Session {
             }
         }
         count!(self, ctx, held_packets);
-        self.complete(sqn, Slot::Held(Held::new(frame, sqn, fragment)), ctx);
+        self.complete(sqn, Slot::Held(Held::new(frame, sqn, content)), ctx);
     }
 }

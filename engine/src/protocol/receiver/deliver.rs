@@ -221,15 +221,9 @@ impl Session {
     }
 
     /// The next packet in order, an APDU by itself.
-    pub(super) fn hand_over<S: Sink>(
-        &mut self,
-        sqn: Sqn,
-        place: Option<Place>,
-        frame: Frame,
-        ctx: &mut Ctx<'_, &mut S>,
-    ) {
+    pub(super) fn hand_over<S: Sink>(&mut self, sqn: Sqn, records: bool, frame: Frame, ctx: &mut Ctx<'_, &mut S>) {
         debug_assert!(sqn == self.expected, "handed over out of order");
-        self.deliver_one(sqn, place, frame, ctx);
+        self.deliver_one(sqn, None, records, frame, ctx);
         self.step();
     }
 
@@ -237,7 +231,7 @@ impl Session {
         let Some(window) = &mut self.window else { return };
         if let Slot::Held(held) = window.replace(sqn, leave) {
             let place = held.back().map(|_| Place { offset: held.offset, len: held.apdu_len });
-            self.deliver_one(sqn, place, held.frame, ctx);
+            self.deliver_one(sqn, place, held.is_batch(), held.frame, ctx);
         }
     }
 
@@ -245,13 +239,14 @@ impl Session {
         &mut self,
         sqn: Sqn,
         place: Option<Place>,
+        records: bool,
         frame: Frame,
         ctx: &mut Ctx<'_, &mut S>,
     ) {
         self.open(if ctx.set.order == Order::InOrder { sqn } else { self.expected }, ctx);
         count!(self, ctx, delivered_packets);
         count!(self, ctx, delivered_octets, frame.len() as u64);
-        ctx.sink.deliver(ctx.pool, Delivery { tsi: self.tsi, source: self.source, sqn, place, records: false, frame });
+        ctx.sink.deliver(ctx.pool, Delivery { tsi: self.tsi, source: self.source, sqn, place, records, frame });
     }
 
     fn put_held<S>(&mut self, sqn: Sqn, ctx: &mut Ctx<'_, S>) {

@@ -48,7 +48,7 @@ use window::Windows;
 
 use crate::frame::{Frame, Incoming, Outgoing, PathFacts, Pool, To, TxBatch};
 use crate::protocol::config::ConfigError;
-use crate::protocol::{Delivery, End, Rng, Sink};
+use crate::protocol::{Delivery, End, LossCause, Rng, Sink};
 use crate::time::Time;
 use crate::wire::build::BuildError;
 use crate::wire::{Data, Header, Kind, Nak, PlainData, Sqn, Tsi};
@@ -396,6 +396,17 @@ impl Receiver {
         }
     }
 
+    /// Ends one session because the application lost some of it; it is remembered, as one that ended by itself. Says whether there was
+    /// such a session.
+    pub fn reset(&mut self, tsi: Tsi, cause: LossCause, pool: &mut Pool, sink: &mut impl Sink) -> bool {
+        let Some(session) = self.sessions.find(tsi).and_then(|slot| self.sessions.get_mut(slot)) else { return false };
+        let ctx = &mut ctx!(self, self.now, pool, sink);
+        session.close(End::Lost(cause), ctx);
+        session.reschedule(ctx.set, ctx.now);
+        self.next = self.next.min(session.next);
+        true
+    }
+
     /// Ends all sessions from our side: reported ones are reported closed, all frames go back.
     pub fn close(&mut self, pool: &mut Pool, sink: &mut impl Sink) {
         for slot in 0..self.sessions.slots() {
@@ -433,7 +444,7 @@ impl Edge<'_> {
         frame.set_range(frame.start() + data.payload_start(), octets);
         sink.deliver(
             pool,
-            Delivery { tsi: session.tsi, source: session.source, sqn, place: None, records: false, frame },
+            Delivery { tsi: session.tsi, source: session.source, sqn, place: None, records: data.records(), frame },
         );
     }
 }

@@ -41,22 +41,36 @@ pub(super) enum Slot {
 pub(super) struct Held {
     /// The payload.
     pub(super) frame: Frame,
-    /// Steps back to the APDU's first fragment; `WHOLE` for an APDU of one packet without OPT_FRAGMENT.
+    /// Steps back to the APDU's first fragment; `WHOLE` for an APDU of one packet without OPT_FRAGMENT, `RECORDS` for a batch.
     back: u32,
     pub(super) offset: u32,
     pub(super) apdu_len: u32,
 }
 
 const WHOLE: u32 = u32::MAX;
+const RECORDS: u32 = u32::MAX - 1;
+
+/// What the payload of a data packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// An APDU by itself.
+    Message,
+    /// A batch of records: several APDUs.
+    Records,
+    /// A part of an APDU.
+    Fragment(Fragment),
+}
 
 // The issue of memory: 65,536 slots are two megabytes.
 const _: () = assert!(size_of::<Slot>() <= 32);
 
 impl Held {
-    pub(super) fn new(frame: Frame, sqn: Sqn, fragment: Option<Fragment>) -> Self {
-        match fragment {
-            None => Self { frame, back: WHOLE, offset: 0, apdu_len: 0 },
-            Some(Fragment { first_sqn, offset, apdu_len }) => {
+    pub(super) fn new(frame: Frame, sqn: Sqn, content: Content) -> Self {
+        match content {
+            Content::Message => Self { frame, back: WHOLE, offset: 0, apdu_len: 0 },
+            Content::Records => Self { frame, back: RECORDS, offset: 0, apdu_len: 0 },
+            // Less than half the space back: neither of the two above.
+            Content::Fragment(Fragment { first_sqn, offset, apdu_len }) => {
                 Self { frame, back: sqn.distance_from(first_sqn), offset, apdu_len }
             }
         }
@@ -64,7 +78,12 @@ impl Held {
 
     /// Steps back to the APDU's first fragment; `None` when it is an APDU by itself.
     pub(super) fn back(&self) -> Option<u32> {
-        (self.back != WHOLE).then_some(self.back)
+        (self.back < RECORDS).then_some(self.back)
+    }
+
+    /// Whether it is a batch of records.
+    pub(super) fn is_batch(&self) -> bool {
+        self.back == RECORDS
     }
 
     pub(super) fn octets(&self) -> u32 {

@@ -89,6 +89,9 @@ pub struct SourceConfig {
     pub group: IpAddr,
     /// The data-destination port.
     pub data_port: u16,
+    /// Whether small messages that are committed while the source is busy share a packet. An idle source sends at once, so that this costs
+    /// no latency; receivers get single messages either way.
+    pub batch: bool,
     /// Whether SPM, NCF and RDATA carry Router Alert. With it every repair is copied once.
     pub router_alert: bool,
     /// The largest PGM packet in octets; `None`: what the path carries.
@@ -257,6 +260,7 @@ impl SourceConfig {
         Self {
             group,
             data_port,
+            batch: false,
             router_alert: true,
             tpdu_max: None,
             apdu_max: 16 << 20,

@@ -8,7 +8,7 @@ use super::rate::{Class, Limiter};
 use super::{RETRY_NS, Source};
 use crate::frame::{Apdu, Frame, Outgoing, Pool, TxBatch};
 use crate::time::Time;
-use crate::wire::build::{Content, DATA_HEADER_LEN, DataOptions, DataType, patch_data};
+use crate::wire::build::{Content, DATA_HEADER_LEN, DataOptions, DataType, RECORDS_HEADER_LEN, patch_data};
 use crate::wire::{Fragment, Sqn, checksum};
 
 /// How far new data and repairs may get out of balance, in octets × percent: some large packets' worth.
@@ -119,12 +119,20 @@ impl Source {
         self.data_after = now;
         while self.next < end {
             let from = self.next;
+            // A batch grows until nothing is in front of it and the rate lets it leave.
+            if from == self.window.settled() && !self.seal() {
+                break;
+            }
+            let end = end.min(self.window.settled());
             if from == self.syn_position {
                 self.send_with_options(pool, out, trail);
-            } else if self.limiter.is_limited() {
-                self.send_plain::<true>(pool, out, end, trail);
             } else {
-                self.send_plain::<false>(pool, out, end, trail);
+                match (self.config.batch, self.limiter.is_limited()) {
+                    (false, false) => self.send_plain::<false, false>(pool, out, end, trail),
+                    (false, true) => self.send_plain::<false, true>(pool, out, end, trail),
+                    (true, false) => self.send_plain::<true, false>(pool, out, end, trail),
+                    (true, true) => self.send_plain::<true, true>(pool, out, end, trail),
+                }
             }
             if self.next == from && !(self.data_after == now && self.send_with_options(pool, out, trail)) {
                 break;
@@ -140,28 +148,57 @@ impl Source {
         }
     }
 
-    /// The hot loop: packets without options, until one has some or the rate is used up.
+    /// Makes the newest packet final, if the rate lets it leave as it is. It leaves at once then, with the same octets.
+    // Out of line, because only sessions that batch come here.
+    #[inline(never)]
+    fn seal(&mut self) -> bool {
+        let Self { window, limiter, path, data_after, next, .. } = self;
+        let (position, layout) = (*next, window.layout());
+        window.seal(|slot| {
+            let front = DATA_HEADER_LEN + usize::from(layout.options(position, slot.apdu.is_some()));
+            let octets = path.ip_octets(front + usize::from(slot.len), false);
+            let allowed = limiter.allows(Class::Sustained, octets);
+            if !allowed {
+                *data_after = limiter.ready_at(Class::Sustained, octets);
+            }
+            allowed
+        })
+    }
+
+    /// The hot loop: packets without options, or batches with theirs, until one has others or the rate is used up.
     #[inline]
-    fn send_plain<const LIMITED: bool>(&mut self, pool: &mut Pool, out: &mut TxBatch, end: u64, trail: Sqn) {
-        let Self { window, template, limiter, path, data_after, first, to, .. } = self;
+    fn send_plain<const BATCH: bool, const LIMITED: bool>(
+        &mut self,
+        pool: &mut Pool,
+        out: &mut TxBatch,
+        end: u64,
+        trail: Sqn,
+    ) {
+        let front = if BATCH { RECORDS_HEADER_LEN } else { DATA_HEADER_LEN };
+        let Self { window, template, limiter, path, data_after, first, to, next, .. } = self;
         let (template, first, to) = (*template, *first, *to);
         let mut payload_octets = 0_u64;
         let mut out = out.tail();
-        self.next = window.lend_plain(
+        let begin = *next;
+        *next = window.lend_plain::<BATCH>(
             pool,
-            self.next..end,
-            DATA_HEADER_LEN as u16,
+            begin..end,
+            front as u16,
             |len| {
                 if !LIMITED {
                     return true;
                 }
-                let octets = path.ip_octets(DATA_HEADER_LEN + usize::from(len), false);
+                let octets = path.ip_octets(front + usize::from(len), false);
                 admit(limiter, octets, data_after)
             },
             |position, len, packet, frame| {
-                if let Some((header, payload)) = packet.split_first_chunk_mut() {
-                    // RFC 3208 §5.1.1, conformance 31: numbered as submitted, sent in sequence.
-                    let sqn = first.plus(position as u32);
+                // RFC 3208 §5.1.1, conformance 31: numbered as submitted, sent in sequence.
+                let sqn = first.plus(position as u32);
+                if BATCH {
+                    if let Some((header, payload)) = packet.split_first_chunk_mut() {
+                        template.records(header, sqn, trail, len, checksum::sum(payload));
+                    }
+                } else if let Some((header, payload)) = packet.split_first_chunk_mut() {
                     let sum = checksum::sum(payload);
                     template.plain(header, DataType::Odata, Content::Original, sqn, trail, len, sum);
                 }
@@ -170,6 +207,7 @@ impl Source {
             },
         );
         self.stats.odata_payload += payload_octets;
+        self.stats.odata_octets += (self.next - begin) * (front - DATA_HEADER_LEN) as u64;
     }
 
     /// The next packet, which has options. False when it could not leave.
@@ -212,6 +250,7 @@ impl Source {
             }),
             // RFC 3208 §9.6.2, conformance 41: the first packet alone.
             syn: position == self.syn_position,
+            records: self.config.batch && apdu.is_none(),
             ..DataOptions::NONE
         }
     }
@@ -231,7 +270,11 @@ impl Source {
         }
         let slot = self.window.slot(position);
         let syn = position == self.syn_position;
-        let options = if slot.apdu.is_some() || syn { self.data_options(position, slot.apdu).len() } else { 0 };
+        let options = if slot.apdu.is_some() || syn || self.config.batch {
+            self.data_options(position, slot.apdu).len()
+        } else {
+            0
+        };
         let front = (DATA_HEADER_LEN + options) as u16;
         let octets = self.path.ip_octets(usize::from(front + slot.len), self.config.router_alert);
         if !self.limiter.allows(Class::Repair, octets) {

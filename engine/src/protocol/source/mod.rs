@@ -201,8 +201,9 @@ impl Source {
         Ok(SlotLayout {
             front: start as u16 + DATA_HEADER_LEN as u16,
             room: tpdu - DATA_HEADER_LEN as u16,
-            common_options: 0,
+            common_options: if config.batch { 4 } else { 0 },
             first_options: if config.syn { 4 } else { 0 },
+            batch: config.batch,
         })
     }
 
@@ -253,6 +254,12 @@ impl Source {
             repairs: self.stats.rdata,
             asked_again_ns: self.repairs.asked_again_ns(),
         }
+    }
+
+    /// Whether the publisher has committed something since the last [`Source::transmit`]: asked by who is about to sleep.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.window.has_news()
     }
 
     /// Ends the session gracefully: what was committed is sent, then FIN, then NAKs are answered for a while.

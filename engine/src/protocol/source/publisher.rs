@@ -78,7 +78,7 @@ impl Publisher {
         self.first.plus(position as u32)
     }
 
-    /// The sequence number that the next commit will take.
+    /// The sequence number that the next packet will take: that of the next commit, unless it joins others in a batch.
     pub fn next_sqn(&self) -> Sqn {
         self.sqn_of(self.writer.position())
     }
@@ -91,7 +91,7 @@ impl Publisher {
 
     /// The longest message that [`Publisher::claim`] takes for the next packet.
     pub fn claim_max(&self) -> usize {
-        usize::from(self.writer.layout().payload_max(self.writer.position(), false))
+        usize::from(self.writer.layout().message_max(self.writer.position()))
     }
 
     /// Whether the session was closed.
@@ -99,7 +99,10 @@ impl Publisher {
         self.writer.is_closed()
     }
 
-    /// Claims the next slot for a message of `len` octets that fits one packet.
+    /// Claims room for a message of `len` octets that fits one packet. Where the session batches ([`SourceConfig::batch`]), that is in the
+    /// newest packet, if it has not left, else in the next; and the window counts as full while no packet beyond the newest is free.
+    ///
+    /// [`SourceConfig::batch`]: super::SourceConfig::batch
     #[inline]
     pub fn claim(&mut self, len: usize) -> Result<Claim<'_>, ClaimError> {
         let wanted = self.writer.position() + 1;

@@ -19,11 +19,14 @@ use super::writer::Writer;
 use super::{BuildError, Session};
 use crate::wire::checksum::{self, Sum};
 use crate::wire::header::{Flags, PacketType};
-use crate::wire::options::{ENCODED, EncodedFragment, Fragment, OPTION_HEADER_LEN, PgmccData, code};
+use crate::wire::options::{ENCODED, EncodedFragment, Fragment, OPTION_HEADER_LEN, PgmccData, RECORDS_OPTIONS, code};
 use crate::wire::sqn::Sqn;
 
 /// Octets in front of the options or the payload of a data packet.
 pub const DATA_HEADER_LEN: usize = 24;
+
+/// Octets in front of the payload of a data packet whose only option is `OPT_RECORDS`.
+pub const RECORDS_HEADER_LEN: usize = DATA_HEADER_LEN + RECORDS_OPTIONS.len();
 
 /// Original or repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +71,8 @@ pub struct DataOptions {
     pub fin: bool,
     /// `OPT_PGMCC_DATA`: the source's clock and acker.
     pub pgmcc_data: Option<PgmccData>,
+    /// `OPT_RECORDS`: the TSDU is a batch of records; never of a fragment.
+    pub records: bool,
 }
 
 impl DataOptions {
@@ -81,6 +86,7 @@ impl DataOptions {
         syn: false,
         fin: false,
         pgmcc_data: None,
+        records: false,
     };
 
     /// Octets that the options take, `OPT_LENGTH` included; zero without options.
@@ -89,7 +95,7 @@ impl DataOptions {
         let body = 8
             * (self.curr_tgsize.is_some() as usize + self.join.is_some() as usize + self.parity_grp.is_some() as usize)
             + 16 * (self.fragment.is_some() as usize + self.encoded_fragment.is_some() as usize)
-            + 4 * (self.syn as usize + self.fin as usize)
+            + 4 * (self.syn as usize + self.fin as usize + self.records as usize)
             + match self.pgmcc_data {
                 None => 0,
                 Some(data) if data.acker.is_ipv4() => 16,
@@ -109,12 +115,14 @@ impl DataOptions {
             Content::Original => [
                 (self.encoded_fragment.is_some(), "an encoded OPT_FRAGMENT"),
                 (self.parity_grp.is_some(), "OPT_PARITY_GRP"),
+                (self.records && self.fragment.is_some(), "OPT_RECORDS beside OPT_FRAGMENT"),
                 (false, ""),
             ],
             Content::Parity | Content::VariableParity => [
                 (self.fragment.is_some(), "OPT_FRAGMENT"),
                 (self.join.is_some(), "OPT_JOIN"),
                 (self.pgmcc_data.is_some(), "OPT_PGMCC_DATA"),
+                (self.records, "OPT_RECORDS"),
             ],
         };
         let packet = if content == Content::Original { "data packet" } else { "parity packet" };
@@ -156,6 +164,22 @@ impl DataTemplate {
         payload_sum: Sum,
     ) {
         self.head(front, data_type, Flags::from_bits(content as u8), sqn, trail, payload_len, payload_sum);
+    }
+
+    /// Writes the header of a batch of records, whose only option is `OPT_RECORDS`. `payload_sum` is the sum of the payload that follows.
+    #[inline]
+    pub fn records(
+        &self,
+        front: &mut [u8; RECORDS_HEADER_LEN],
+        sqn: Sqn,
+        trail: Sqn,
+        payload_len: u16,
+        payload_sum: Sum,
+    ) {
+        let Some((head, options)) = front.split_first_chunk_mut() else { return };
+        options.copy_from_slice(&RECORDS_OPTIONS);
+        let sum = payload_sum.plus_le_u64s([u64::from_le_bytes(RECORDS_OPTIONS)]);
+        self.head(head, DataType::Odata, Flags::OPT_PRESENT, sqn, trail, payload_len, sum);
     }
 
     /// Writes the header and options of a data packet. `front` ends where the payload starts and is exactly
@@ -254,6 +278,9 @@ fn write_options(out: &mut [u8], data_type: DataType, options: &DataOptions) -> 
             body.u32(data.timestamp_ms)?;
             body.nla(data.acker, 0)
         })?;
+    }
+    if options.records {
+        out.mark(code::RECORDS, Receiver, 0)?;
     }
     Ok(out.close().0)
 }

@@ -4,7 +4,8 @@ use super::golden::*;
 use super::model::{Body, Packet};
 use super::wire::build::{BuildError, Content, DataOptions, DataTemplate, DataType, NakOptions, NakType, SpmOptions};
 use super::wire::{
-    EncodedFragment, Flags, Fragment, Kind, Nak, ParityPrm, Rst, Spm, Unknown, build, treat_unknown_options,
+    EncodedFragment, Flags, Fragment, Kind, Nak, ParityPrm, Rst, Spm, Unknown, build, parse_plain,
+    treat_unknown_options,
 };
 use super::*;
 
@@ -308,6 +309,56 @@ fn what_no_receiver_would_accept_is_not_built() {
         DataTemplate::new(&SESSION).data(front, DataType::Odata, Content::Parity, s(1), s(0), &options, 0, sum);
     let expected = BuildError::OptionNotAllowed { option: "OPT_FRAGMENT", packet: "parity packet" };
     assert_eq!(result, Err(expected));
+
+    let options = DataOptions { fragment, records: true, ..DataOptions::NONE };
+    let front = &mut buf[..24 + options.len()];
+    let result =
+        DataTemplate::new(&SESSION).data(front, DataType::Odata, Content::Original, s(1), s(0), &options, 0, sum);
+    assert!(matches!(result, Err(BuildError::OptionNotAllowed { packet: "data packet", .. })));
+}
+
+#[test]
+fn a_batch_of_records_is_known_by_its_option_on_data_and_nowhere_else() {
+    let is_batch = |packet: &[u8]| read(packet).expect("read").options.records();
+    assert!(is_batch(R1));
+    assert!(is_batch(&with(R1, &[(4, 5)])), "a repair");
+    assert!(is_batch(&with(R1, &[(30, 0xFF), (31, 0xFF)])), "OPX and reserved bits are for network elements");
+    assert!(is_batch(&inserted(R1, 24, &[0x52, 4, 0, 0])), "said twice is said once");
+    assert!(is_batch(&inserted(V28, 24, &[0x52, 4, 0, 0])), "beside another option");
+    assert!(!is_batch(&with(R1, &[(5, 0x81)])), "parity is no records");
+    assert!(!is_batch(&inserted(V9, 36, &[0x52, 4, 0, 0])), "an SPM is none");
+    assert!(!is_batch(&with(R1, &[(28, 0xD3)])), "another option");
+}
+
+#[test]
+fn a_batch_takes_the_short_way_and_says_the_same_there() {
+    let plain = parse_plain(R1).expect("the short way").expect("right");
+    assert!(plain.records() && plain.is_new());
+    assert_eq!((plain.payload_start(), plain.payload_len()), (32, 9));
+    assert_eq!(plain.header(), parse::parse_general(R1, Limits::default()).expect("right"));
+    let plain = parse_plain(V2).expect("the short way").expect("right");
+    assert!(!plain.records() && plain.payload_start() == 24);
+    assert_eq!(
+        parse_plain(&with(R1, &[(33, 3)])).map(|read| read.is_ok()),
+        Some(true),
+        "what a record is, the reader says"
+    );
+    let mut wrong = R1.to_vec();
+    wrong[40] ^= 1;
+    assert_eq!(parse_plain(&wrong), Some(Err(Reject::ChecksumWrong)));
+    for len in 0..R1.len() {
+        assert_eq!(parse_plain(&R1[..len]), None);
+    }
+}
+
+/// RFC 3208 §8.2, conformance 6
+#[test]
+fn a_batch_header_written_at_once_is_that_of_the_general_way() {
+    let mut packet = R1.to_vec();
+    let (front, payload) = packet.split_first_chunk_mut().expect("32 octets");
+    front.fill(0xEE);
+    DataTemplate::new(&SESSION).records(front, s(6), s(2), payload.len() as u16, checksum::sum(payload));
+    assert_eq!(packet, R1);
 }
 
 #[test]

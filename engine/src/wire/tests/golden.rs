@@ -121,13 +121,17 @@ pub(super) const V27: &[u8] = &hex::<37>("30391d4c0401e5e452aaa6aecb1a0001000000
 /// ODATA first packet with `OPT_SYN`.
 pub(super) const V28: &[u8] = &hex::<37>("30391d4c0401191e52aaa6aecb1a00050000000000000000000400088d04000068656c6c6f");
 
+/// ODATA sqn 6 trail 2 `OPT_RECORDS` (our own: put together by hand), payload: the records "ab", "" and "c".
+pub(super) const R1: &[u8] =
+    &hex::<41>("30391d4c0401537e52aaa6aecb1a0009000000060000000200040008d2040000000261620000000163");
+
 /// The IPv4 header in front of V1, with Router Alert.
 pub(super) const V1_IP: &[u8] = &hex::<24>("4600003c000040001071238ac0000201efc0000194040000");
 
 /// All packets.
-pub(super) const ALL: [&[u8]; 28] = [
+pub(super) const ALL: [&[u8]; 29] = [
     V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13, V14, V15, V16, V17, V18, V19, V20, V21, V22, V23, V24, V25,
-    V26, V27, V28,
+    V26, V27, V28, R1,
 ];
 
 const fn hex<const N: usize>(text: &str) -> [u8; N] {

@@ -64,6 +64,9 @@ fn data_packets_are_read_and_rebuilt() {
     both_ways(V25, data(Odata, Original, 20, DataOptions { pgmcc_data, ..none }, b"x"));
     both_ways(V27, data(Odata, Original, 3, DataOptions { curr_tgsize: Some(4), ..none }, b"z"));
     both_ways(V28, data(Odata, Original, 0, DataOptions { syn: true, ..none }, b"hello"));
+    let batch = b"\0\x02ab\0\0\0\x01c".to_vec();
+    let options = DataOptions { records: true, ..none };
+    both_ways(R1, Body::Data { kind: Odata, content: Original, sqn: s(6), trail: s(2), options, payload: batch });
 }
 
 /// RFC 3208 §8.3, conformance 3, 11, 12

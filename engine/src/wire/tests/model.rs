@@ -61,6 +61,7 @@ impl Packet {
                 syn: options.syn(),
                 fin: options.fin(),
                 pgmcc_data: options.pgmcc_data(packet),
+                records: options.records(),
             },
             payload: header.payload(packet).to_vec(),
         };

@@ -150,6 +150,14 @@ fn broken() -> Vec<(Reject, Vec<u8>)> {
         (TooManyFragments, fragment(100u32.wrapping_sub(128), 4, 8, b"abcd")),
         (FragmentStart, fragment(99, 0, 8, b"abcd")),
         (FragmentStart, fragment(100, 4, 8, b"abcd")),
+        (OptionLength, odata_with(&[0, 4, 0, 12, 0xD2, 8, 0, 0, 0, 0, 0, 0], b"\0\x01a")),
+        (OptionLength, odata_with(&[0, 4, 0, 9, 0xD2, 5, 0, 0, 0], b"\0\x01a")),
+        (RecordsOnFragment, {
+            let mut options = vec![0, 4, 0, 24, 0x01, 16, 0, 0];
+            options.extend([100_u32, 0, 8].iter().flat_map(|word| word.to_be_bytes()));
+            options.extend([0xD2, 4, 0, 0]);
+            odata_with(&options, b"\0\x02ab")
+        }),
         (ParityGroupSize, changed(V10, &[(47, 0)])),
         (ParityGroupSize, changed(V10, &[(47, 1)])),
         (ParityGroupSize, changed(V10, &[(47, 6)])),

@@ -141,10 +141,11 @@ fn data() -> impl Strategy<Value = Body> {
         any::<bool>(),
         any::<bool>(),
         of(pgmcc),
+        any::<bool>(),
     );
     (kind, content, sqn(), sqn(), options, vec(any::<u8>(), 0..400)).prop_map(
         |(kind, content, sqn, trail, options, payload)| {
-            let (curr_tgsize, fragment, encoded, join, parity_grp, syn, fin, pgmcc_data) = options;
+            let (curr_tgsize, fragment, encoded, join, parity_grp, syn, fin, pgmcc_data, records) = options;
             let len = payload.len() as u32;
             let fragment = fragment.map(|(index, offset, rest)| match (index, len) {
                 (_, 0) => Fragment { first_sqn: sqn, offset: 0, apdu_len: 0 },
@@ -162,6 +163,7 @@ fn data() -> impl Strategy<Value = Body> {
                 fin,
                 // Belongs in ODATA only.
                 pgmcc_data: pgmcc_data.filter(|_| original && kind == DataType::Odata),
+                records: records && original && fragment.is_none(),
             };
             Body::Data { kind, content, sqn, trail, options, payload }
         },

@@ -177,7 +177,7 @@ impl Host {
             self.pool.put(left.frame);
         }
         let total = self.pool.layout().frames;
-        assert_eq!(self.pool.census(), Census { total, free: total, out: 0, slots: 0, lent: 0 });
+        assert_eq!(self.pool.census(), Census { total, free: total, out: 0, slots: 0, lent: 0, leased: 0 });
     }
 }
 

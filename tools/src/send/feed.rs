@@ -1,0 +1,233 @@
+//! Where messages come from: lines of stdin, a file, or a generator.
+//!
+//! Called by the loop of `send`, a message at a time. Guards: nothing is read that is not there yet, so that the session goes on while
+//! nobody types; a message that found the window full is offered again, whole and in its turn.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use pgmx::frame::ClaimError;
+use pgmx::protocol::source::Publisher;
+use pgmx::time::Time;
+
+use crate::common::failure::Failure;
+use crate::common::generate::Generator;
+use crate::common::kernel;
+use crate::common::numbers::{MESSAGE_MAX, Sizes};
+
+/// Octets read at a time: some thousand short lines share a system call.
+const READ: usize = 64 * 1024;
+/// How often stdin is looked at while the loop does not sleep: a look is a system call, which a loop that spins must not make each time.
+const LOOK_NS: u64 = 20_000;
+
+/// What came of offering a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// So many octets were published.
+    Published(usize),
+    /// There is no message yet.
+    Empty,
+    /// The window is full.
+    Full,
+    /// There will be no more messages.
+    Ended,
+}
+
+/// Where messages come from.
+pub(super) enum Feed {
+    Lines(Lines),
+    File(Blocks),
+    Generated(Generator),
+}
+
+impl Feed {
+    /// Offers one message. `wall_ns` is the time of day.
+    #[inline]
+    pub(super) fn publish(&mut self, wall_ns: u64, to: &mut Publisher) -> Result<Step, Failure> {
+        match self {
+            Self::Generated(generator) => generate(generator, wall_ns, to),
+            Self::Lines(lines) => lines.publish(to),
+            Self::File(blocks) => blocks.publish(to),
+        }
+    }
+
+    /// Reads what is there, if nothing is left of what was read. `slept`: something may have come since.
+    #[inline]
+    pub(super) fn look(&mut self, now: Time, slept: bool) -> Result<(), Failure> {
+        if let Self::Lines(lines) = self { lines.look(now, slept) } else { Ok(()) }
+    }
+
+    /// What can be read from when there will be a message.
+    pub(super) fn wake(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Lines(lines) if !lines.ended => Some(lines.input.as_fd()),
+            _ => None,
+        }
+    }
+}
+
+#[inline]
+fn generate(generator: &mut Generator, wall_ns: u64, to: &mut Publisher) -> Result<Step, Failure> {
+    let len = generator.len();
+    match to.claim(len) {
+        Ok(mut claim) => {
+            generator.fill(wall_ns, len, 0, &mut claim);
+            claim.commit();
+        }
+        Err(ClaimError::TooLong { .. }) => match to.claim_apdu(len) {
+            Ok(mut claim) => {
+                let mut at = 0;
+                for n in 0..claim.chunks() {
+                    let chunk = claim.chunk(n);
+                    generator.fill(wall_ns, len, at, chunk);
+                    at += chunk.len();
+                }
+                claim.commit();
+            }
+            Err(error) => return refused(error),
+        },
+        Err(error) => return refused(error),
+    }
+    generator.advance();
+    Ok(Step::Published(len))
+}
+
+#[inline]
+fn publish(message: &[u8], to: &mut Publisher) -> Result<Step, Failure> {
+    match to.publish(message) {
+        Ok(_) => Ok(Step::Published(message.len())),
+        Err(error) => refused(error),
+    }
+}
+
+#[inline]
+fn refused(error: ClaimError) -> Result<Step, Failure> {
+    match error {
+        ClaimError::Full => Ok(Step::Full),
+        ClaimError::Closed => Ok(Step::Ended),
+        ClaimError::TooLong { .. } => {
+            Err(Failure::error(format_args!("a message of {error}; a larger --window helps")))
+        }
+    }
+}
+
+/// Lines of stdin, without their ends.
+pub(super) struct Lines {
+    input: File,
+    /// What was read; `[begin ..]` was not published.
+    buffer: Vec<u8>,
+    begin: usize,
+    /// Octets from `begin` on in which no line ends.
+    searched: usize,
+    ended: bool,
+    looked: Time,
+}
+
+impl Lines {
+    /// Stdin, read past the standard library's buffer, whose fill level nobody can ask for.
+    pub(super) fn of_stdin() -> Result<Self, Failure> {
+        let input = io::stdin().as_fd().try_clone_to_owned();
+        let input = input.map_err(|error| Failure::error(format_args!("stdin: {error}")))?;
+        Ok(Self::new(File::from(input)))
+    }
+
+    fn new(input: File) -> Self {
+        Self { input, buffer: Vec::with_capacity(2 * READ), begin: 0, searched: 0, ended: false, looked: Time::ZERO }
+    }
+
+    /// Where the next line ends, and where the one behind it begins.
+    fn next(&mut self) -> Option<(usize, usize)> {
+        let rest = &self.buffer[self.begin..];
+        if let Some(at) = rest[self.searched..].iter().position(|&octet| octet == b'\n') {
+            let end = self.begin + self.searched + at;
+            // Found again at once if it has to be offered again.
+            self.searched += at;
+            return Some((end, end + 1));
+        }
+        self.searched = rest.len();
+        // The last line may have no end.
+        (self.ended && !rest.is_empty()).then_some((self.buffer.len(), self.buffer.len()))
+    }
+
+    fn publish(&mut self, to: &mut Publisher) -> Result<Step, Failure> {
+        let Some((end, next)) = self.next() else {
+            return Ok(if self.ended { Step::Ended } else { Step::Empty });
+        };
+        let step = publish(&self.buffer[self.begin..end], to)?;
+        if matches!(step, Step::Published(_)) {
+            self.begin = next;
+            self.searched = 0;
+        }
+        Ok(step)
+    }
+
+    fn look(&mut self, now: Time, slept: bool) -> Result<(), Failure> {
+        let is_pending = self.searched < self.buffer.len() - self.begin;
+        if self.ended || is_pending || !(slept || now.since(self.looked) >= LOOK_NS) {
+            return Ok(());
+        }
+        self.looked = now;
+        if kernel::is_readable(self.input.as_fd()) { self.read() } else { Ok(()) }
+    }
+
+    fn read(&mut self) -> Result<(), Failure> {
+        self.buffer.drain(..self.begin);
+        self.begin = 0;
+        let filled = self.buffer.len();
+        if filled > MESSAGE_MAX as usize {
+            return Err(Failure::error(format_args!("stdin: a line longer than {MESSAGE_MAX} octets is no message")));
+        }
+        self.buffer.resize(filled + READ, 0);
+        let answer = self.input.read(&mut self.buffer[filled..]);
+        let read = match &answer {
+            Ok(read) => *read,
+            Err(_) => 0,
+        };
+        self.buffer.truncate(filled + read);
+        match answer {
+            Ok(read) => self.ended = read == 0,
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+            Err(error) => return Err(Failure::error(format_args!("reading stdin: {error}"))),
+        }
+        Ok(())
+    }
+}
+
+/// A file, in blocks.
+pub(super) struct Blocks {
+    path: PathBuf,
+    input: BufReader<File>,
+    /// Octets of a message; `None`: what fits one packet.
+    sizes: Option<Sizes>,
+    /// The message that is offered.
+    block: Vec<u8>,
+}
+
+impl Blocks {
+    pub(super) fn open(path: &Path, sizes: Option<Sizes>) -> Result<Self, Failure> {
+        let input = File::open(path).map_err(|error| failed(path, &error))?;
+        Ok(Self { path: path.into(), input: BufReader::with_capacity(4 * READ, input), sizes, block: Vec::new() })
+    }
+
+    fn publish(&mut self, to: &mut Publisher) -> Result<Step, Failure> {
+        if self.block.is_empty() {
+            let len = self.sizes.map_or_else(|| to.claim_max(), |sizes| sizes.max.max(1) as usize);
+            let mut input = self.input.by_ref().take(len as u64);
+            input.read_to_end(&mut self.block).map_err(|error| failed(&self.path, &error))?;
+            if self.block.is_empty() {
+                return Ok(Step::Ended);
+            }
+        }
+        let step = publish(&self.block, to)?;
+        if matches!(step, Step::Published(_)) {
+            self.block.clear();
+        }
+        Ok(step)
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::error(format_args!("--file: reading {} failed: {error}", path.display()))
+}

@@ -1,0 +1,317 @@
+//! `pgmx send`: publishes lines of stdin, a file, or messages that check themselves.
+//!
+//! ```text
+//!   feed ── a message at a time ─> publisher ─> endpoint      one thread, one loop:
+//!   pace ── how many are due                                  publish, poll, rest
+//! ```
+//!
+//! Guards: the session lives from the start of the program until all was sent and no receiver asks any more, whatever happens to stdin;
+//! the loop allocates nothing, and makes no system call of its own while messages move.
+
+mod feed;
+mod pace;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use pgmx::endpoint::{Handler, Inbox, MessageView, SourceId};
+use pgmx::protocol::Event;
+use pgmx::protocol::source::{Publisher, Rate, SourceState};
+use pgmx::time::{Time, nanos};
+
+use crate::common::failure::{Failure, status};
+use crate::common::generate::Generator;
+use crate::common::live::{Live, Sample};
+use crate::common::numbers::{self, Sizes};
+use crate::common::report::Report;
+use crate::common::{Common, Purpose, World, say};
+use feed::{Blocks, Feed, Lines, Step};
+use pace::Pace;
+
+/// Packets that are published between two polls: a batch of the link. More would make NAKs wait.
+const PACKETS: u32 = 64;
+/// Messages that are: many share a packet where they are batched, and nobody waits longer for that.
+const MESSAGES: u64 = 2048;
+/// How long a session that was ended by Ctrl-C still answers.
+const STOP_LINGER_NS: u64 = 3_000_000_000;
+/// Nobody sleeps longer: a signal that comes just before a sleep begins must not wait for it.
+const REST: Duration = Duration::from_millis(100);
+
+const EXAMPLES: &str = "\
+Examples:
+  pgmx send 'pgm://eth0;239.192.0.1:7500'                      what you type, a line a message
+  tail -f log | pgmx send -i eth0 239.192.0.1:7500             the same, without quotes
+  pgmx send 'pgm://eth0;239.192.0.1:7500' --file big.iso       a file; `pgmx recv ... --out big.iso` takes it
+  pgmx send 'pgm://eth0;239.192.0.1:7500' --count 1M --size 16-1400 --rate max
+                                                               messages that `pgmx recv --verify` checks
+  pgmx send 'pgm://eth0;239.192.0.1:7500' --batch --size 64 --pps 500k --seconds 10
+  pgmx send 'epgm://10.0.0.1;239.192.0.1:5555' --io udp        PGM in UDP: needs no rights
+
+Lines of stdin are sent where none of --file, --count, --size and --seconds is given. The session begins with the
+program and ends with its input: what was sent is repaired until no receiver asks any more. Ctrl-C ends it so, within
+3 seconds; twice ends at once.
+
+Exit status: 0 all was sent, 1 something failed, 2 the arguments make no sense, 3 not all was sent.";
+
+/// Publishes lines of stdin, a file, or generated messages.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// Send this file, in messages of --size octets or as many as a packet holds.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["count", "seconds"], help_heading = "Messages")]
+    file: Option<PathBuf>,
+    /// Send so many generated messages.
+    #[arg(long, value_name = "N", value_parser = numbers::count, help_heading = "Messages")]
+    count: Option<u64>,
+    /// Octets of a generated message; of a range, the size follows from the message's number. [default: 64]
+    #[arg(long, value_name = "BYTES|MIN-MAX", value_parser = numbers::sizes, help_heading = "Messages")]
+    size: Option<Sizes>,
+    /// Send generated messages for so long.
+    #[arg(long, value_name = "S", value_parser = numbers::seconds, help_heading = "Messages")]
+    seconds: Option<Duration>,
+    /// Bits of IP a second, with k, M or G, or max. [default: as the profile has it]
+    #[arg(long, value_name = "BITS/S|max", value_parser = numbers::rate, help_heading = "Messages")]
+    rate: Option<Rate>,
+    /// Messages a second, with k, M or G.
+    #[arg(long, value_name = "N", value_parser = numbers::per_second, help_heading = "Messages")]
+    pps: Option<f64>,
+    /// Let small messages share packets while the sender is busy.
+    #[arg(long, help_heading = "Messages")]
+    batch: bool,
+}
+
+/// Runs the command.
+pub(crate) fn main(wanted: &Arguments) -> ExitCode {
+    match run(wanted) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => failure.exit("send"),
+    }
+}
+
+/// A publisher hears nothing.
+struct Deaf;
+
+impl Handler for Deaf {
+    fn message(&mut self, _: MessageView<'_>) {}
+    fn event(&mut self, _: Event) {}
+}
+
+fn run(wanted: &Arguments) -> Result<u8, Failure> {
+    let (feed, lines) = if let Some(path) = &wanted.file {
+        (Feed::File(Blocks::open(path, wanted.size)?), false)
+    } else if wanted.count.is_some() || wanted.size.is_some() || wanted.seconds.is_some() {
+        let sizes = wanted.size.unwrap_or(Sizes { min: 64, max: 64 });
+        (Feed::Generated(Generator::new(sizes)), false)
+    } else {
+        (Feed::Lines(Lines::of_stdin()?), true)
+    };
+    let mut world = wanted.common.open(Purpose::SEND)?;
+    let mut config = world.source_config();
+    config.batch = wanted.batch;
+    config.rate = wanted.rate.unwrap_or(config.rate);
+    let (id, publisher) = world.publish(&config)?;
+    let begun = world.clock.now();
+    let mut sending = Sending {
+        id,
+        publisher: Some(publisher),
+        feed,
+        pace: Pace::new(wanted.pps, begun),
+        left: wanted.count.unwrap_or(u64::MAX),
+        until: wanted.seconds.map(|seconds| begun.plus(nanos(seconds))),
+        give_up: None,
+        messages: 0,
+        bytes: 0,
+        odata: 0,
+        first: None,
+        last: begun,
+        slots: config.window_slots.into(),
+        // What is typed would be overwritten.
+        live: Live::new(wanted.common.progress, !(lines && std::io::stdin().is_terminal())),
+    };
+    let mut inbox = Inbox::new(Deaf);
+    let outcome = sending.run(&mut world, &mut inbox);
+    sending.live.clear();
+    let code = outcome?;
+    let lasted = Duration::from_nanos(sending.last.since(sending.first.unwrap_or(sending.last)));
+    let mut report = Report::new(&world.path, sending.messages, sending.bytes, lasted);
+    if let Some(source) = world.endpoint.source(id) {
+        report = report.source(source.stats());
+    }
+    sending.publisher = None;
+    world.close(&mut inbox);
+    report.print(wanted.common.json, "sent");
+    Ok(code)
+}
+
+struct Sending {
+    id: SourceId,
+    /// Until there is nothing more to publish.
+    publisher: Option<Publisher>,
+    feed: Feed,
+    pace: Pace,
+    /// Messages that are still to be published.
+    left: u64,
+    until: Option<Time>,
+    /// When to end though receivers may still ask.
+    give_up: Option<Time>,
+    messages: u64,
+    bytes: u64,
+    /// Data packets that had left when it was last asked, and when the last of them did.
+    odata: u64,
+    first: Option<Time>,
+    last: Time,
+    slots: u64,
+    live: Live,
+}
+
+/// What came of a burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Burst {
+    /// Messages were published; there may be more.
+    Some,
+    /// None can be before the pace or the input allows it.
+    Waits,
+    /// None can be before the window moves.
+    Full,
+    /// There are no more.
+    Ended,
+}
+
+impl Sending {
+    fn run(&mut self, world: &mut World, inbox: &mut Inbox<Deaf>) -> Result<u8, Failure> {
+        let mut slept = true;
+        loop {
+            let now = world.clock.now();
+            if world.stop.is_asked() {
+                if world.stop.is_urgent() {
+                    return Ok(status::INTERRUPTED);
+                }
+                self.give_up.get_or_insert(now.plus(STOP_LINGER_NS));
+                self.end(world, now);
+            }
+            let burst = self.burst(world, now, slept)?;
+            if burst == Burst::Ended {
+                self.end(world, now);
+            }
+            let moved = world.endpoint.poll(now, inbox.at(now))?;
+            if let Some(code) = self.look(world, now) {
+                return Ok(code);
+            }
+            if self.live.is_due(now) {
+                let sample = self.sample(world);
+                self.live.show(now, sample);
+            }
+            if moved > 0 || burst == Burst::Some {
+                world.idler.busy();
+                slept = false;
+                continue;
+            }
+            let mut until = self.live.next().min(now.plus(nanos(REST))).min(self.until.unwrap_or(now.plus(u64::MAX)));
+            let mut wake = None;
+            if self.publisher.is_some() && burst == Burst::Waits {
+                if self.pace.due(now) == 0 {
+                    until = until.min(self.pace.next());
+                } else {
+                    wake = self.feed.wake();
+                }
+            }
+            slept = world.idler.rest(&world.endpoint, now, Duration::from_nanos(until.since(now)), wake)?;
+        }
+    }
+
+    /// Publishes what is due, at most a batch.
+    #[inline]
+    fn burst(&mut self, world: &mut World, now: Time, slept: bool) -> Result<Burst, Failure> {
+        let Some(publisher) = &mut self.publisher else { return Ok(Burst::Waits) };
+        if self.left == 0 || self.until.is_some_and(|until| now >= until) {
+            return Ok(Burst::Ended);
+        }
+        self.feed.look(now, slept)?;
+        let due = self.pace.due(now).min(MESSAGES).min(self.left);
+        let wall_ns = world.clock.wall_ns(now);
+        let begin = publisher.next_sqn();
+        let mut messages = 0;
+        let mut outcome = Burst::Waits;
+        while messages < due {
+            match self.feed.publish(wall_ns, publisher)? {
+                Step::Published(octets) => {
+                    messages += 1;
+                    self.bytes += octets as u64;
+                    if publisher.next_sqn().distance_from(begin) >= PACKETS {
+                        break;
+                    }
+                }
+                Step::Empty => {
+                    self.pace.forfeit(now);
+                    break;
+                }
+                Step::Full => {
+                    outcome = Burst::Full;
+                    break;
+                }
+                Step::Ended => {
+                    outcome = Burst::Ended;
+                    break;
+                }
+            }
+        }
+        if messages > 0 {
+            self.first.get_or_insert(now);
+            self.pace.sent(messages);
+            self.messages += messages;
+            self.left -= messages;
+            if outcome != Burst::Ended {
+                return Ok(Burst::Some);
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Nothing more is published.
+    #[cold]
+    fn end(&mut self, world: &mut World, now: Time) {
+        if self.publisher.take().is_some()
+            && let Some(source) = world.endpoint.source_mut(self.id)
+        {
+            source.close(now);
+        }
+    }
+
+    /// Follows the source; a status when it is over.
+    #[inline]
+    fn look(&mut self, world: &World, now: Time) -> Option<u8> {
+        let source = world.endpoint.source(self.id)?;
+        let odata = source.stats().odata;
+        if odata != self.odata {
+            self.odata = odata;
+            self.last = now;
+        }
+        if self.publisher.is_some() {
+            return None;
+        }
+        match source.state() {
+            SourceState::Done => Some(0),
+            state if self.give_up.is_some_and(|at| now >= at) => {
+                let is_sent = state == SourceState::Lingering;
+                if !is_sent {
+                    self.live.clear();
+                    say("pgmx send: the session was ended before all messages had left");
+                }
+                Some(if is_sent { 0 } else { status::LOST })
+            }
+            _ => None,
+        }
+    }
+
+    #[cold]
+    fn sample(&mut self, world: &World) -> Sample {
+        let stats = world.endpoint.source(self.id).map(|source| *source.stats()).unwrap_or_default();
+        let window =
+            self.publisher.as_mut().map(|publisher| (self.slots - publisher.free().min(self.slots), self.slots));
+        Sample { messages: self.messages, bytes: self.bytes, repairs: stats.rdata, naks: stats.naks, lost: 0, window }
+    }
+}
