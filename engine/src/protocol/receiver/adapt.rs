@@ -110,7 +110,14 @@ const VARIATION_SHIFT: u32 = 2;
 
 impl Adapt {
     pub(super) fn new(base: Baseline) -> Self {
-        Self { back_off: base.back_off.start, base, is_advertised: false, srtt: 0, variation: 0, settled_at: Time::ZERO }
+        Self {
+            back_off: base.back_off.start,
+            base,
+            is_advertised: false,
+            srtt: 0,
+            variation: 0,
+            settled_at: Time::ZERO,
+        }
     }
 
     /// NAK_BO_IVL now.

@@ -291,7 +291,8 @@ impl Session {
                 let at = self.back_off(tried, ctx);
                 let in_time = ctx.now.plus(self.longest_wait(sqn));
                 // RFC 3208 §6.3: random all the same, but not over an interval that ends when the trail has passed.
-                let at = if at > in_time { at.min(in_time.max(ctx.now.plus(self.adapt.draw_hurried(ctx.rng)))) } else { at };
+                let at =
+                    if at > in_time { at.min(in_time.max(ctx.now.plus(self.adapt.draw_hurried(ctx.rng)))) } else { at };
                 if let Some(window) = &mut self.window {
                     window.arm(sqn, at);
                 }
@@ -335,8 +336,11 @@ impl Session {
         window.arm(sqn, now.plus(wait));
     }
 
+    /// How long an answer about `sqn` may be waited for: until the trail comes, or until what waits behind it has used up the frames.
     fn longest_wait(&self, sqn: Sqn) -> u64 {
-        self.pace.longest_wait(sqn, self.trail, self.lead)
+        let ahead = self.lead.next().distance_from(self.expected);
+        let until_full = self.pace.share_of(u64::from(self.reach.saturating_sub(ahead)));
+        self.pace.longest_wait(sqn, self.trail, self.lead).min(until_full)
     }
 
     /// Sends the NAKs that are due, oldest first, as many SQNs to a NAK as allowed.
