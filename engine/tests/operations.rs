@@ -51,6 +51,7 @@ const SOURCE: &[Row<SourceConfig>] = &[
     ("window_time", |c| format!("{:?}", c.window_time)),
     ("max_hold", |c| format!("{:?}", c.max_hold)),
     ("hold_quiet", |c| format!("{:?}", c.hold_quiet)),
+    ("hold_repairs", |c| c.hold_repairs.to_string()),
     ("rate", |c| rate(c.rate)),
     ("burst", |c| match c.burst {
         Burst::Packets(packets) => format!("{packets} packets"),

@@ -103,6 +103,8 @@ const NARROW_AMONG_OTHERS: u32 = 4;
 const NARROW_ALONE: u32 = 2;
 /// As in RFC 6298: a new measurement counts an eighth.
 const SRTT_SHIFT: u32 = 3;
+/// Less than half of the silence after which a source of the same profile lets its trail pass.
+const HURRY_FLOORS: u64 = 4;
 /// ... and its distance from what was expected a quarter.
 const VARIATION_SHIFT: u32 = 2;
 
@@ -145,6 +147,11 @@ impl Adapt {
         segment * length + rng.up_to(length)
     }
 
+    /// Draws NAK_RB_IVL for an SQN that the trail may pass soon.
+    pub(super) fn draw_hurried(&self, rng: &mut Rng) -> u64 {
+        rng.up_to(self.back_off.min(self.shortest_wait()))
+    }
+
     /// NAK_RPT_IVL for an SQN tried in vain `retries` times.
     pub(super) fn nak_rpt_ivl(&self, retries: u32) -> u64 {
         self.measured_or_start(self.base.repeat, retries)
@@ -153,6 +160,11 @@ impl Adapt {
     /// NAK_RDATA_IVL likewise.
     pub(super) fn nak_rdata_ivl(&self, retries: u32) -> u64 {
         self.measured_or_start(self.base.rdata, retries)
+    }
+
+    /// The wait of those who hurry, if the round trip is not shorter.
+    pub(super) fn shortest_wait(&self) -> u64 {
+        self.base.rdata.floor.saturating_mul(HURRY_FLOORS)
     }
 
     fn measured_or_start(&self, bounds: Bounds, retries: u32) -> u64 {

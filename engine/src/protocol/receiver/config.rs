@@ -86,9 +86,11 @@ pub struct ReceiverConfig {
     /// Sources to listen to; empty: all.
     pub sources: Vec<IpAddr>,
 
-    /// SQNs of one session that are worked on at a time: a power of two.
+    /// SQNs of one session that are worked on at a time: a power of two. With fewer than the source's window has, what comes behind a hole may
+    /// have to be thrown away and asked for again while the source could still repair the hole. A window takes some 48 octets a slot.
     pub window_slots: u32,
-    /// Frames of one session that may be held out of order.
+    /// Frames of one session that may be held out of order; fewer if the pool has fewer to spare ([`ReceiverConfig::frames`]). An APDU
+    /// of more packets than this cannot be delivered: 65,536 hold the 16 MiB of `max_apdu` in packets of 256 octets and more.
     pub held_max: u32,
     /// Sessions at a time, those over and not yet forgotten included.
     pub sessions_max: u32,

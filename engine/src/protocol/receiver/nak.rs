@@ -69,8 +69,10 @@ pub(super) enum Action {
 /// A missing SQN.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Missing {
-    /// When our first NAK for it left; meaningful when `asks` is not zero.
+    /// When our last NAK for it left; meaningful when `asks` is not zero.
     pub(super) asked_at: Time,
+    /// When the one before it left; meaningful when there was one.
+    pub(super) asked_before: Time,
     /// When the present try is over. What is asked again before is no other try.
     pub(super) tried_until: Time,
     pub(super) state: State,
@@ -96,6 +98,7 @@ impl Missing {
     pub(super) fn detected() -> Self {
         Self {
             asked_at: Time::ZERO,
+            asked_before: Time::ZERO,
             tried_until: Time::ZERO,
             state: State::BackOff,
             ncf_retries: 0,

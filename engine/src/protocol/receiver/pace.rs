@@ -33,20 +33,22 @@ impl Pace {
             let sqns = u64::from(lead.distance_from(self.lead));
             let speed = (sqns << UNIT_SHIFT) / elapsed;
             // A pause is forgotten at once, a burst slowly: who hurries in vain loses less than who comes late.
-            self.speed = speed.max(self.speed - self.speed / 4);
+            self.speed = speed.max(self.speed / 4 * 3);
         }
         (self.at, self.lead) = (now, lead);
     }
 
     /// The longest wait for an answer about `sqn`, which lies in the window `trail ..= lead`.
     pub(super) fn longest_wait(&self, sqn: Sqn, trail: Sqn, lead: Sqn) -> u64 {
-        if self.speed == 0 {
-            return u64::MAX;
-        }
         // The trail moves in steps, of which we know no more than that they are a fraction of the window.
         let step = u64::from(lead.next().distance_from(trail)) / 4;
         let ahead = if sqn.is_before(trail) { 0 } else { u64::from(sqn.distance_from(trail)) };
-        (ahead.saturating_sub(step) << UNIT_SHIFT) / self.speed / SHARE
+        self.share_of(ahead.saturating_sub(step))
+    }
+
+    /// The share for one try of the time in which the lead moves by `sqns`.
+    pub(super) fn share_of(&self, sqns: u64) -> u64 {
+        (sqns << UNIT_SHIFT).checked_div(self.speed).map_or(u64::MAX, |ns| ns / SHARE)
     }
 }
 
@@ -82,6 +84,6 @@ mod tests {
         for n in 2..=60 {
             pace.see(Time::from_nanos(n * 1_000_001), lead);
         }
-        assert!(pace.longest_wait(lead, lead.minus(50_000), lead) > 100 * fast);
+        assert!(pace.longest_wait(lead, lead.minus(50_000), lead) > fast.saturating_mul(100));
     }
 }

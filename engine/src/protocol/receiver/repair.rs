@@ -4,7 +4,7 @@
 //! while silenced, none outside the window, and bounded work for every packet and every call.
 
 use super::adapt::Adapt;
-use super::config::NakCopy;
+use super::config::{NakCopy, Settings};
 use super::nak::{Action, Input, Missing, Retries, State, step};
 use super::session::{Ctx, NEVER, Phase, Session};
 use super::stats::count;
@@ -18,6 +18,8 @@ use crate::wire::{MAX_NAK_LIST, Nak, Sqn, build};
 pub(super) const NAK_SQNS: usize = MAX_NAK_LIST + 1;
 /// Missing SQNs taken up in one call: the rest follows in the next. A ring of 65,536 would else stall its caller for a millisecond.
 const TAKE_UP: u32 = 512;
+/// However few frames there are, SQNs so near to the edge are asked for: one NAK's worth, so that the edge moves.
+const REACH_LEAST: u32 = NAK_SQNS as u32;
 /// Slots behind the oldest due SQN that are searched for NAKs that are nearly due: two full lists.
 const NEARLY_DUE_SLOTS: u32 = 2 * NAK_SQNS as u32;
 /// Without a frame for a NAK, try again after 100 µs: by then the link has completed something, or never will.
@@ -81,12 +83,12 @@ impl Session {
     }
 
     /// When repairs need a call.
-    pub(super) fn repairs_deadline(&self, set: &super::config::Settings) -> Time {
+    pub(super) fn repairs_deadline(&self, set: &Settings) -> Time {
         let Some(window) = &self.window else { return NEVER };
         let mut next = window.wheel.next().unwrap_or(NEVER);
         if self.spm.is_some()
             && let Some(gap) = window.gaps.front()
-            && window.worked.distance_from(self.expected) < Self::reach(window.len(), set.held_max)
+            && window.worked.distance_from(self.expected) < self.reach
         {
             let mature = set.reorder_packets == 0 || self.arrivals - gap.arrivals >= u64::from(set.reorder_packets);
             next = next.min(if mature { Time::ZERO } else { gap.detected_at.plus(set.reorder_ns) });
@@ -94,9 +96,9 @@ impl Session {
         next
     }
 
-    /// How far from the edge SQNs are asked for: what could not be held is not asked for.
-    fn reach(slots: u32, held_max: u32) -> u32 {
-        slots.min(held_max)
+    /// How far from the edge SQNs are asked for at the most: what could not be held is not asked for.
+    fn horizon(set: &Settings) -> u32 {
+        set.window_slots.min(set.held_max)
     }
 
     /// Timers that are due, then gaps that have outlived their reordering tolerance.
@@ -119,6 +121,9 @@ impl Session {
         if self.spm.is_none() || self.phase != Phase::Live {
             return;
         }
+        // Every SQN up to there wants a frame, and some have one.
+        let frames = ctx.pool.spare().saturating_add(self.window.as_ref().map_or(0, |window| window.held_count()));
+        self.reach = frames.max(REACH_LEAST).min(Self::horizon(ctx.set));
         let mut budget = TAKE_UP;
         while let Some(window) = &mut self.window
             && let Some(gap) = window.gaps.front()
@@ -128,7 +133,7 @@ impl Session {
             if !overtaken && ctx.now < gap.detected_at.plus(ctx.set.reorder_ns) {
                 return;
             }
-            let limit = self.expected.plus(Self::reach(window.len(), ctx.set.held_max));
+            let limit = self.expected.plus(self.reach);
             let end = if gap.end.is_after(limit) { limit } else { gap.end };
             while let Some(window) = &mut self.window
                 && window.worked.is_before(end)
@@ -164,8 +169,13 @@ impl Session {
     /// What was held is missing again.
     pub(super) fn miss_again<S>(&mut self, sqn: Sqn, ctx: &mut Ctx<'_, S>) {
         let Some(window) = &mut self.window else { return };
-        if sqn.is_before(window.worked) {
+        if sqn.is_before(window.worked) && sqn.distance_from(self.expected) < self.reach {
             self.begin(sqn, ctx);
+        } else if sqn.is_before(window.worked) {
+            // There is no frame for it now: it is taken up again when it is nearer to the edge. A gap that waits covers it.
+            let end = window.worked;
+            window.worked = sqn;
+            window.gaps.push(Gap { end, detected_at: ctx.now, arrivals: self.arrivals });
         } else {
             window.gaps.push(Gap { end: sqn.next(), detected_at: ctx.now, arrivals: self.arrivals });
         }
@@ -183,7 +193,7 @@ impl Session {
         }
         if sqn.is_after(self.lead) {
             // RFC 3208 §6.3, conformance 90: an NCF can be the first that we hear of a packet. Somebody's NAK is no proof that it was sent.
-            let near = sqn.distance_from(self.expected) < Self::reach(ctx.set.window_slots, ctx.set.held_max);
+            let near = sqn.distance_from(self.expected) < Self::horizon(ctx.set);
             if input != Input::Ncf || !near || !self.can_exist(sqn) || !self.extend(sqn, sqn.next(), ctx) {
                 count!(self, ctx, confirmations_unused);
                 return;
@@ -243,9 +253,12 @@ impl Session {
         }
         if self.repair_at_hand {
             count!(self, ctx, repaired_packets);
-            // Asked for twice, nobody knows which NAK it answers.
+            // Asked for twice, nobody knows which NAK it answers; but not the last one, if it comes too soon for that.
+            let (srtt, after) = (self.adapt.srtt_ns(), ctx.now.since(missing.asked_at));
             if missing.asks == 1 && missing.retries() == 0 {
-                self.adapt.measured(ctx.now.since(missing.asked_at));
+                self.adapt.measured(after);
+            } else if missing.asks > 1 && (srtt == 0 || after < srtt / 4) {
+                self.adapt.measured(ctx.now.since(missing.asked_before));
             }
             self.adapt.repaired(missing.asks > 0 && missing.ncfs <= missing.asks, ctx.now);
         } else if missing.asks > 0 {
@@ -275,8 +288,11 @@ impl Session {
         let suppressed = matches!(before, State::BackOff | State::Due) && matches!(input, Input::Ncf | Input::Nak);
         match action {
             Action::BackOff => {
-                // Who hurries does not draw from a widened interval.
-                let at = self.back_off(if hurried { 0 } else { tried }, ctx);
+                let at = self.back_off(tried, ctx);
+                let in_time = ctx.now.plus(self.longest_wait(sqn));
+                // RFC 3208 §6.3: random all the same, but not over an interval that ends when the trail has passed.
+                let at =
+                    if at > in_time { at.min(in_time.max(ctx.now.plus(self.adapt.draw_hurried(ctx.rng)))) } else { at };
                 if let Some(window) = &mut self.window {
                     window.arm(sqn, at);
                 }
@@ -305,9 +321,10 @@ impl Session {
 
     /// Waits for an answer about `sqn`: for an interval that retries have made longer, but not until the trail has come.
     fn wait(&mut self, sqn: Sqn, interval: impl Fn(&Adapt, u32) -> u64, tried: u32, now: Time) {
-        let (full, least) = (interval(&self.adapt, tried), interval(&self.adapt, 0));
+        // Long round trips are no reason to be silent for as long, when silence is what lets the trail pass.
+        let (full, least) = (interval(&self.adapt, tried), interval(&self.adapt, 0).min(self.adapt.shortest_wait()));
         self.pace.see(now, self.lead);
-        let longest = self.pace.longest_wait(sqn, self.trail, self.lead);
+        let longest = self.longest_wait(sqn);
         let Some(window) = &mut self.window else { return };
         // RFC 3208 §6.3, §16.2: the intervals are the receiver's choice, and a NAK in time is what holds the trail.
         let wait = full.min(longest.max(least));
@@ -317,6 +334,13 @@ impl Session {
             missing.tried_until = now.plus(full);
         }
         window.arm(sqn, now.plus(wait));
+    }
+
+    /// How long an answer about `sqn` may be waited for: until the trail comes, or until what waits behind it has used up the frames.
+    fn longest_wait(&self, sqn: Sqn) -> u64 {
+        let ahead = self.lead.next().distance_from(self.expected);
+        let until_full = self.pace.share_of(u64::from(self.reach.saturating_sub(ahead)));
+        self.pace.longest_wait(sqn, self.trail, self.lead).min(until_full)
     }
 
     /// Sends the NAKs that are due, oldest first, as many SQNs to a NAK as allowed.
@@ -358,6 +382,7 @@ impl Session {
             count!(self, ctx, nak_sqns_sent, count as u64);
             for &sqn in &sqns[..count] {
                 if let Some(missing) = self.window.as_mut().and_then(|window| window.missing_mut(sqn)) {
+                    missing.asked_before = missing.asked_at;
                     missing.asked_at = ctx.now;
                     missing.asks = missing.asks.saturating_add(1);
                 }

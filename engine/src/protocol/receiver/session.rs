@@ -101,6 +101,8 @@ pub(super) struct Session {
     pub(super) assembled: (u32, u32),
     pub(super) adapt: Adapt,
     pub(super) pace: Pace,
+    /// How far from the edge SQNs were asked for, by the frames there were.
+    pub(super) reach: u32,
     pub(super) recent: Recent,
     pub(super) draw: SharedDraw,
     /// The data packet at hand is RDATA.
@@ -144,6 +146,7 @@ impl Session {
             assembled: (0, 0),
             adapt: Adapt::new(baseline),
             pace: Pace::default(),
+            reach: 0,
             recent: Recent::default(),
             draw: SharedDraw::default(),
             repair_at_hand: false,

@@ -111,7 +111,8 @@ pub struct SourceConfig {
     /// Advance with data: how long there must have been neither a NAK nor a repair for the increment window before the trail moves across it,
     /// however much data was sent meanwhile. Whoever lost a repair can ask again in this time.
     pub hold_quiet: Duration,
-    /// Advance with data: a packet that was repaired so often holds the trail no longer, so that a flood of NAKs does not.
+    /// Advance with data: a packet that was repaired so often holds the trail no longer, so that a flood of NAKs does not;
+    /// 0: none ever does.
     pub hold_repairs: u16,
     /// `TXW_MAX_RTE`.
     pub rate: Rate,
@@ -271,8 +272,8 @@ impl SourceConfig {
             // Near the trail receivers ask again after little more than a round trip (NAK_RDATA_IVL, not doubled). At full speed the rest
             // of the window takes as long to fill, so that a hold that ends well is not felt.
             hold_quiet: ms(10),
-            // Of 30 % losses not one in 10^8 survives.
-            hold_repairs: 16,
+            // Of a receiver that loses three of four packets, one in 10,000 takes more.
+            hold_repairs: 32,
             rate: Rate::Max,
             burst: Burst::Packets(64),
             peak: Rate::Max,

@@ -252,6 +252,7 @@ impl Source {
             wanted: if self.state() == SourceState::Open { self.notes.wanted() } else { 0 },
             released: self.notes.released(),
             repairs: self.stats.rdata,
+            asked_again_ns: self.repairs.asked_again_ns(),
         }
     }
 

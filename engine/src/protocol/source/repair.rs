@@ -15,6 +15,26 @@ const IN_FLIGHT_RETRY_NS: u64 = 10_000;
 /// [`REPEAT_FLOOR`] in nanoseconds.
 const REPEAT_FLOOR_NS: u64 = nanos(REPEAT_FLOOR);
 
+/// How long after a repair left who lost it asked again: the longest of this span of time and of the one before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Again {
+    began: Time,
+    longest_ns: [u64; 2],
+}
+
+impl Again {
+    /// Several windows at full speed.
+    const SPAN_NS: u64 = 250_000_000;
+
+    fn see(&mut self, now: Time, after_ns: u64) {
+        if now.since(self.began) >= Self::SPAN_NS {
+            self.began = now;
+            self.longest_ns = [0, self.longest_ns[0]];
+        }
+        self.longest_ns[0] = self.longest_ns[0].max(after_ns);
+    }
+}
+
 /// What is known about the requests for one slot.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
@@ -72,6 +92,7 @@ pub(super) struct Repairs {
     start_ns: u64,
     hold_max_ns: u64,
     adaptive: bool,
+    again: Again,
     /// Repairs after which a packet holds the trail no longer.
     holds_max: u16,
 }
@@ -94,6 +115,7 @@ impl Repairs {
             start_ns,
             hold_max_ns: nanos(config.rdata_repeat_max),
             adaptive: config.rdata_repeat_adaptive,
+            again: Again::default(),
             holds_max: config.hold_repairs,
         }
     }
@@ -117,6 +139,11 @@ impl Repairs {
     #[inline]
     pub(super) fn is_queued(&self, position: u64) -> bool {
         self.slot(position).is_some_and(|slot| slot.queued)
+    }
+
+    /// How long who lost a repair takes to ask again.
+    pub(super) fn asked_again_ns(&self) -> u64 {
+        self.again.longest_ns[0].max(self.again.longest_ns[1])
     }
 
     /// Whether a NAK for `position` may hold the trail: not when all the repairs that left for it did not help.
@@ -159,6 +186,9 @@ impl Repairs {
 
         let queued = slot.queued;
         let (repaired, hold) = (slot.repaired, u64::from(slot.hold_ns));
+        if let Some(at) = repaired.filter(|_| repeated && !queued) {
+            self.again.see(now, now.since(at));
+        }
         self.adapt(naks, repeated.then_some(distance));
         // conformance 62: a repair that waits already serves this NAK too.
         if queued {

@@ -35,6 +35,8 @@ pub(super) struct View {
     pub(super) released: u64,
     /// Repairs sent so far.
     pub(super) repairs: u64,
+    /// How long who lost a repair takes to ask again.
+    pub(super) asked_again_ns: u64,
 }
 
 /// Data that leaves the window together.
@@ -186,7 +188,7 @@ impl Trail {
         }
         // RFC 3208 §16.2: the timer counts data sent, not time. When nothing more can be sent it would stand still for ever: then
         // silence alone counts, and in the end the longest hold.
-        let expired = self.has_expired(view) && now >= self.quiet_at() && !self.is_waiting(view, waits);
+        let expired = self.has_expired(view) && now >= self.quiet_at(view) && !self.is_waiting(view, waits);
         if !expired {
             self.held_since = self.held_since.or(Some(now));
         }
@@ -212,8 +214,10 @@ impl Trail {
     }
 
     /// When the increment window will have been quiet for long enough, if it stays so.
-    fn quiet_at(&self) -> Time {
-        self.last_stir.map_or(Time::ZERO, |at| at.plus(self.hold_quiet_ns))
+    fn quiet_at(&self, view: &View) -> Time {
+        // Twice as long as it took before; but a receiver that sleeps for long is waited for in vain.
+        let quiet_ns = (2 * view.asked_again_ns).min(self.max_hold_ns / 8).max(self.hold_quiet_ns);
+        self.last_stir.map_or(Time::ZERO, |at| at.plus(quiet_ns))
     }
 
     /// Whether a repair waits in the increment window. Looks at each position once, unless a NAK comes for it again.
@@ -256,7 +260,7 @@ impl Trail {
             Advance::Data if self.held_since.is_none() => Some(Time::ZERO),
             // What waits to be repaired is due by itself, and stirs when it has left.
             Advance::Data if self.waiting => self.broken_at(),
-            Advance::Data => earliest(self.has_expired(view).then(|| self.quiet_at()), self.broken_at()),
+            Advance::Data => earliest(self.has_expired(view).then(|| self.quiet_at(view)), self.broken_at()),
             Advance::Time | Advance::Windows => {
                 let step = self.segment_began.map(|began| began.plus(self.step_ns));
                 earliest(step, self.segments.front().map(|oldest| oldest.leaves_at))

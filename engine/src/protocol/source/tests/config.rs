@@ -46,7 +46,7 @@ fn contradictions_are_refused_whichever_field_they_hide_in() {
         ("advance_percent", |config| config.advance_percent = 51),
         ("hold_quiet", |config| config.hold_quiet = Duration::from_secs(2)),
         // No hold would ever end by silence.
-        ("hold_quiet", |config| config.max_hold = ms(99)),
+        ("hold_quiet", |config| config.max_hold = ms(9)),
         // Every repair would come when its data has left the window.
         ("repair_delay", |config| {
             *config = SourceConfig::profile(Profile::Wan, GROUP, 7500);
