@@ -254,6 +254,7 @@ impl Source {
             released: self.notes.released(),
             repairs: self.stats.rdata,
             asked_again_ns: self.repairs.asked_again_ns(),
+            repairs_wait: self.repairs.next_due().is_some(),
         }
     }
 
