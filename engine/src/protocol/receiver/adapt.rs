@@ -93,6 +93,8 @@ pub(super) struct Adapt {
     srtt: u64,
     /// How far single round trips are from it.
     variation: u64,
+    /// Doublings that the waits keep from SQNs whose answer came after several NAKs, until one comes after one.
+    kept: u32,
     /// No second verdict on the width before this: the SQNs of one loss are one experience.
     settled_at: Time,
 }
@@ -108,6 +110,9 @@ const HURRY_FLOORS: u64 = 4;
 /// ... and its distance from what was expected a quarter.
 const VARIATION_SHIFT: u32 = 2;
 
+/// From the floor of `low-latency` to the longest that a queue of its links holds: 50 µs to 3 ms.
+const KEPT_MAX: u32 = 6;
+
 impl Adapt {
     pub(super) fn new(base: Baseline) -> Self {
         Self {
@@ -116,6 +121,7 @@ impl Adapt {
             is_advertised: false,
             srtt: 0,
             variation: 0,
+            kept: 0,
             settled_at: Time::ZERO,
         }
     }
@@ -171,12 +177,24 @@ impl Adapt {
         // As RFC 6298 has it. The wait for data begins anew with the NCF, which has most of the round trip behind it: that is the margin.
         let spread = self.variation.saturating_mul(4).max(bounds.floor / 4);
         let base = if self.srtt == 0 { bounds.start } else { self.srtt.saturating_add(spread) };
-        bounds.after(base, retries)
+        bounds.after(base, retries + self.kept)
+    }
+
+    /// A repair came after several NAKs, with so many waits in vain between them, and `after` the last.
+    pub(super) fn ambiguous(&mut self, retries: u32, after: u64) {
+        // One that came when the answer to the last NAK was to be expected most likely is that: what was lost says nothing of the way.
+        let spread = self.variation.saturating_mul(4).max(self.srtt / 4);
+        if after.abs_diff(self.srtt) > spread {
+            // Karn and Partridge: it measures nothing, but the waits that were long enough for it stay, or a round trip that has grown
+            // beyond them would never be measured, and every loss be asked for many times.
+            self.kept = (self.kept + retries).min(KEPT_MAX);
+        }
     }
 
     /// A repair that was asked for once came `rtt` after the NAK.
     pub(super) fn measured(&mut self, rtt: u64) {
         let rtt = rtt.max(1);
+        self.kept = 0;
         let is_first = self.srtt == 0;
         if is_first {
             (self.srtt, self.variation) = (rtt, rtt / 2);
@@ -322,6 +340,24 @@ mod tests {
         }
         assert_eq!(adapt.nak_bo_ivl_ns(), 2000 * US);
         assert!((20..300).contains(&early(&adapt, &mut rng)), "one in a hundred or so is early");
+    }
+
+    #[test]
+    fn a_round_trip_that_has_grown_is_waited_for_until_it_is_measured() {
+        let mut adapt = low_latency();
+        for _ in 0..100 {
+            adapt.measured(100 * US);
+        }
+        let before = adapt.nak_rdata_ivl(0);
+        // Four NAKs were in vain, and the answer comes too late for any of them but the first ones.
+        adapt.ambiguous(4, 1_000 * US);
+        assert_eq!(adapt.nak_rdata_ivl(0), 16 * before);
+        adapt.measured(1_500 * US);
+        assert!(adapt.nak_rdata_ivl(0) >= 1_500 * US, "the measurement takes over");
+        // A repair that was lost says nothing of the way.
+        let before = adapt.nak_rdata_ivl(0);
+        adapt.ambiguous(1, adapt.srtt_ns());
+        assert_eq!(adapt.nak_rdata_ivl(0), before);
     }
 
     #[test]

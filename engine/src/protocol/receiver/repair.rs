@@ -261,6 +261,8 @@ impl Session {
                 self.adapt.measured(after);
             } else if missing.asks > 1 && (srtt == 0 || after < srtt / 4) {
                 self.adapt.measured(ctx.now.since(missing.asked_before));
+            } else if missing.asks > 1 {
+                self.adapt.ambiguous(missing.retries(), after);
             }
             self.adapt.repaired(missing.asks > 0 && missing.ncfs <= missing.asks, ctx.now);
         } else if missing.asks > 0 {
