@@ -468,7 +468,7 @@ fn a_receiver_slower_than_the_line_slows_the_source_down_and_loses_nothing() {
         assert!(speed >= 250_000.0, "{profile:?}: collapsed to {speed:.0} a second");
         // The queue makes the round trip many times as long as it was when it was first measured.
         let stats = &outcome.heard[0].stats;
-        assert!(stats.duplicates * 10 <= stats.repaired_packets, "asked again in vain: {stats:?}");
+        assert!(stats.duplicates * 7 <= stats.repaired_packets, "asked again in vain: {stats:?}");
     }
 }
 
