@@ -235,8 +235,8 @@ impl Publisher {
 
     /// The leading edge of the transmit window: the last packet that has left, or the one before the first. What the worker does at this
     /// moment may not count yet.
-    pub fn lead(&self) -> Sqn {
-        self.headway.lead()
+    pub fn lead(&self) -> Result<Sqn, WorkerGone> {
+        self.desk.gone().map_or_else(|| Ok(self.headway.lead()), |gone| Err(gone.clone()))
     }
 
     /// Waits until the packet `sqn` has left, for `at_most` so long: for who wants to publish no further ahead than so much. Repairs may
@@ -249,7 +249,7 @@ impl Publisher {
     /// # let mut publisher = engine.publisher(&PublisherConfig::new([239, 192, 0, 1].into(), 7500).window(256))?;
     /// let sqn = publisher.publish(b"it leaves")?;
     /// publisher.wait_for_lead(sqn, Duration::from_secs(10))?;
-    /// assert_eq!(publisher.lead(), sqn);
+    /// assert_eq!(publisher.lead()?, sqn);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn wait_for_lead(&mut self, sqn: Sqn, at_most: Duration) -> Result<(), PublishError> {
