@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::desk::{Begun, Command, Desk, Intake, Reply};
 use super::engine::Ended;
 use super::feed::{Feed, FeedId, Post};
+use super::headway::Headway;
 use super::idle::{Idle, Idler, Rest};
 use super::shared::{Drain, Queue};
 use super::stats::WorkerStats;
@@ -28,7 +29,6 @@ use crate::protocol::LossCause;
 use crate::protocol::config::ConfigError;
 use crate::protocol::receiver::ReceiverConfig;
 use crate::protocol::source::{SourceConfig, SourceState, SourceStats};
-use crate::sync::bell::Bell;
 use crate::time::Time;
 use crate::wire::Sqn;
 
@@ -51,10 +51,11 @@ struct Running {
     id: SourceId,
     /// Goes back when the session is over.
     _port: Port,
-    /// Rung when the window may have room again.
-    bell: Arc<Bell>,
-    /// Where the trail was last seen.
+    /// What its publisher is told.
+    headway: Arc<Headway>,
+    /// Where trail and lead were last seen.
     trail: Sqn,
+    lead: Sqn,
     /// The worker's end of the queue, where many publish.
     drain: Option<Drain>,
     /// It is to be closed, as soon as the queue is empty.
@@ -141,9 +142,13 @@ impl<L: Link> Worker<L> {
             let (trail, lead) = source.window();
             if trail != running.trail {
                 running.trail = trail;
-                running.bell.ring();
+                running.headway.bell.ring();
                 // A queue that found no room may find it now.
                 worked += 1;
+            }
+            if lead != running.lead {
+                running.lead = lead;
+                running.headway.set_lead(lead);
             }
             if !running.flushes.is_empty() {
                 settle_flushes(running, lead, self.endpoint.deadline() == Some(Time::ZERO));
@@ -176,7 +181,7 @@ impl<L: Link> Worker<L> {
     fn bury(&mut self, at: usize) {
         let running = self.running.swap_remove(at);
         let stats = self.endpoint.source(running.id).map(|source| *source.stats()).unwrap_or_default();
-        let Running { id, bell, drain, mourners, flushes, .. } = running;
+        let Running { id, headway, drain, mourners, flushes, .. } = running;
         let queue = drain.map(|drain| drain.queue().clone());
         self.endpoint.remove_source(id);
         self.desk.leave();
@@ -185,7 +190,7 @@ impl<L: Link> Worker<L> {
         }
         // Whoever waits for a session that was aborted learns that it is closed.
         drop(flushes);
-        bell.ring();
+        headway.bell.ring();
         if let Some(queue) = queue {
             queue.wake_all();
         }
@@ -298,7 +303,7 @@ impl<L: Link> Worker<L> {
         self.keep_reserve();
         let (id, publisher) = added?;
         let first = publisher.next_sqn();
-        let bell = Arc::new(Bell::new());
+        let headway = Arc::new(Headway::new(first));
         let message_max = config.apdu_max as usize;
         let (publisher, drain) = match queue {
             None => (Some(publisher), None),
@@ -307,15 +312,16 @@ impl<L: Link> Worker<L> {
         self.running.push(Running {
             id,
             _port: port,
-            bell: bell.clone(),
+            headway: headway.clone(),
             trail: first,
+            lead: first.prev(),
             drain,
             closing: false,
             is_left: false,
             mourners: Vec::new(),
             flushes: Vec::new(),
         });
-        Ok(Begun { id, publisher, first, bell, message_max })
+        Ok(Begun { id, publisher, first, headway, message_max })
     }
 
     fn listen(&mut self, configs: &[ReceiverConfig], seed: u64, intake: Intake) -> Result<FeedId, AddError> {
@@ -413,8 +419,8 @@ impl<L: Link> Worker<L> {
     fn farewell(self) {
         let Self { endpoint, post, running, .. } = self;
         post.into_bells().for_each(|bell| bell.ring());
-        for Running { bell, drain, .. } in running {
-            bell.ring();
+        for Running { headway, drain, .. } in running {
+            headway.bell.ring();
             if let Some(drain) = drain {
                 drain.queue().wake_all();
             }
