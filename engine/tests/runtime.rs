@@ -706,7 +706,7 @@ fn receivers_are_told_of_an_end_that_the_rate_holds_back() {
     let mut subscriber = subscriber(&hearing);
     let mut config = session();
     // 1,400 octets are worth 70 ms: the end finds nothing left in the bucket.
-    config.rate = pgmx::protocol::source::Rate::OctetsPerSecond(20_000);
+    config.rate = Rate::OctetsPerSecond(20_000);
     let mut publisher = engine_session(&sending, config);
     publisher.publish(b"first").expect("room");
     assert_eq!(next(&mut subscriber).to_vec(), b"first");
