@@ -17,7 +17,7 @@ use pgmx::link::auto::{AnyLink, LinkConfig, open};
 use pgmx::link::{Channel, Link, LinkError};
 use pgmx::protocol::config::Profile;
 use pgmx::protocol::receiver::OnLoss;
-use pgmx::protocol::source::{Linger, SourceConfig};
+use pgmx::protocol::source::{Burst, Linger, Rate, SourceConfig};
 use pgmx::protocol::{End, Event, LossCause};
 use pgmx::time::Time;
 use pgmx::{
@@ -706,7 +706,7 @@ fn receivers_are_told_of_an_end_that_the_rate_holds_back() {
     let mut subscriber = subscriber(&hearing);
     let mut config = session();
     // 1,400 octets are worth 70 ms: the end finds nothing left in the bucket.
-    config.rate = pgmx::protocol::source::Rate::OctetsPerSecond(20_000);
+    config.rate = Rate::OctetsPerSecond(20_000);
     let mut publisher = engine_session(&sending, config);
     publisher.publish(b"first").expect("room");
     assert_eq!(next(&mut subscriber).to_vec(), b"first");
@@ -870,4 +870,81 @@ fn idle_engines_leave_the_processor_alone() {
     assert_eq!(engines.len(), 6);
     // 2 % of a core each are two ticks a second; other people's load makes wake-ups dearer, not more.
     assert!(used <= 24, "{used} ticks of 10 ms in a second for six");
+}
+
+#[test]
+fn who_publishes_no_further_ahead_than_so_much_waits_for_packets_to_leave() {
+    let engine = on_loopback(29_117).build().expect("loopback");
+    let mut config = session();
+    // A packet in 10 ms.
+    config.rate = Rate::OctetsPerSecond(100_000);
+    config.burst = Burst::Packets(1);
+    let mut publisher = engine.publisher(&config.into()).expect("a publisher");
+    let before = publisher.next_sqn().prev();
+    assert_eq!(publisher.lead(), Ok(before));
+    let last = (0..20).map(|n| publisher.publish(&patterned(n, 1000)).expect("room")).last().expect("twenty");
+    assert_eq!(publisher.wait_for_lead(last.next(), Duration::ZERO), Err(PublishError::TimedOut), "not published");
+    publisher.wait_for_lead(before.plus(10), LONG).expect("they leave");
+    publisher.wait_for_lead(last, LONG).expect("all of them");
+    assert_eq!((publisher.lead().expect("it lives"), publisher.stats().expect("it lives").odata), (last, 20));
+    // What was not committed cannot leave; the end of the engine ends the wait.
+    let waiter = thread::spawn(move || publisher.wait_for_lead(last.next(), LONG));
+    drop(engine);
+    let ended = waiter.join().expect("no panic").expect_err("nothing left");
+    assert!(matches!(ended, PublishError::WorkerGone(_) | PublishError::Closed), "{ended:?}");
+}
+
+#[test]
+fn who_was_refused_for_want_of_room_waits_for_as_much_as_it_wanted() {
+    let engine = on_loopback(29_118).build().expect("loopback");
+    let mut publisher = publisher(&engine);
+    publisher.wait_for_room(Duration::ZERO).expect("nothing was refused");
+    while publisher.try_publish(&[7; 1000]).is_ok() {}
+    let many = patterned(1, 100_000);
+    let mut tries = 0;
+    while publisher.try_publish(&many).is_err() {
+        publisher.wait_for_room(LONG).expect("the window moves");
+        tries += 1;
+        // Its own wish alone counts: nobody else claims.
+        assert!(tries <= 2, "told of room that was not enough");
+    }
+}
+
+#[test]
+fn a_subscriber_waits_without_taking() {
+    let engine = on_loopback(29_119).build().expect("loopback");
+    let mut subscriber = subscriber(&engine);
+    assert!(!subscriber.wait(Duration::ZERO), "nothing came");
+    let mut publisher = publisher(&engine);
+    publisher.publish(b"one").expect("room");
+    loop {
+        assert!(subscriber.wait(LONG), "it comes");
+        assert!(subscriber.wait(Duration::ZERO), "it was not taken");
+        if let Some(Received::Message(message)) = subscriber.try_recv().expect("it lives") {
+            break assert_eq!(message.as_slice(), Some(&b"one"[..]));
+        }
+    }
+    engine.shutdown();
+    while let Ok(received) = subscriber.try_recv() {
+        assert!(received.is_some() || subscriber.wait(Duration::ZERO), "an end is something to be told of");
+    }
+}
+
+#[test]
+fn a_session_that_ends_is_counted_until_it_has_ended() {
+    let engine = on_loopback(29_120).build().expect("loopback");
+    let mut publisher = publisher(&engine);
+    publisher.publish(b"one").expect("room");
+    let closing = publisher.close(Close::Graceful);
+    if let Ok(stats) = closing.stats() {
+        assert!(stats.odata <= 1);
+    }
+    let stats = loop {
+        match closing.wait(Duration::from_millis(5)) {
+            Ok(stats) => break stats,
+            Err(error) => assert_eq!(error, PublishError::TimedOut),
+        }
+    };
+    assert_eq!(stats.odata, 1);
+    assert_eq!(closing.stats().err(), Some(PublishError::Closed));
 }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use super::Close;
 use super::error::{PublishError, WorkerGone};
 use super::feed::{FeedId, FeedStats, Item};
+use super::headway::Headway;
 use super::shared::Queue;
 use super::stats::WorkerStats;
 use super::tsis::Port;
@@ -41,8 +42,8 @@ pub(super) struct Begun {
     /// Stays with the worker where many publish through a queue.
     pub(super) publisher: Option<Publisher>,
     pub(super) first: Sqn,
-    /// Rung when the window may have room again.
-    pub(super) bell: Arc<Bell>,
+    /// How far it comes.
+    pub(super) headway: Arc<Headway>,
     /// Octets of the longest message.
     pub(super) message_max: usize,
 }

@@ -276,6 +276,20 @@ impl Subscriber {
         shown
     }
 
+    /// Waits until there is something to [`Subscriber::poll`] for, for `at_most` so long. Says whether there is.
+    pub fn wait(&mut self, at_most: Duration) -> bool {
+        let bell = self.bell.clone();
+        bell.wait(|| self.has_news().then_some(()), after(at_most)).is_some()
+    }
+
+    /// Whether a call would show or tell something.
+    fn has_news(&mut self) -> bool {
+        let is_there = |intake: &mut Intake| !intake.is_over && (!intake.ring.is_empty() || intake.ring.is_closed());
+        self.batch.is_some()
+            || self.intakes.iter_mut().any(is_there)
+            || self.intakes.iter().all(|intake| intake.is_over)
+    }
+
     /// What it counted. Asks the workers: not for the hot path.
     pub fn stats(&self) -> Result<SubscriberStats, WorkerGone> {
         let mut all = SubscriberStats { cut_batches: self.cut_batches, ..SubscriberStats::default() };

@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::desk::{Begun, Command, Desk, Intake, Reply};
 use super::engine::Ended;
 use super::feed::{Feed, FeedId, Post};
+use super::headway::Headway;
 use super::idle::{Idle, Idler, Rest};
 use super::shared::{Drain, Queue};
 use super::stats::WorkerStats;
@@ -28,7 +29,6 @@ use crate::protocol::LossCause;
 use crate::protocol::config::ConfigError;
 use crate::protocol::receiver::ReceiverConfig;
 use crate::protocol::source::{SourceConfig, SourceState, SourceStats};
-use crate::sync::bell::Bell;
 use crate::time::{Time, nanos};
 use crate::wire::Sqn;
 
@@ -54,10 +54,11 @@ struct Running {
     id: SourceId,
     /// Goes back when the session is over.
     _port: Port,
-    /// Rung when the window may have room again.
-    bell: Arc<Bell>,
-    /// Where the trail was last seen.
+    /// What its publisher is told.
+    headway: Arc<Headway>,
+    /// Where trail and lead were last seen.
     trail: Sqn,
+    lead: Sqn,
     /// The worker's end of the queue, where many publish.
     drain: Option<Drain>,
     /// It is to be closed, as soon as the queue is empty.
@@ -73,7 +74,7 @@ impl Running {
     /// Nothing more can be published: whoever waits for room learns that.
     #[cold]
     fn tell_closed(&self) {
-        self.bell.ring();
+        self.headway.bell.ring();
         if let Some(drain) = &self.drain {
             drain.close();
         }
@@ -165,9 +166,13 @@ impl<L: Link> Worker<L> {
             let (trail, lead) = source.window();
             if trail != running.trail {
                 running.trail = trail;
-                running.bell.ring();
+                running.headway.bell.ring();
                 // A queue that found no room may find it now.
                 worked += 1;
+            }
+            if lead != running.lead {
+                running.lead = lead;
+                running.headway.set_lead(lead);
             }
             if !running.flushes.is_empty() {
                 settle_flushes(running, lead, self.endpoint.deadline() == Some(Time::ZERO));
@@ -321,7 +326,7 @@ impl<L: Link> Worker<L> {
         self.keep_reserve();
         let (id, publisher) = added?;
         let first = publisher.next_sqn();
-        let bell = Arc::new(Bell::new());
+        let headway = Arc::new(Headway::new(first));
         let message_max = publisher.message_max();
         let (publisher, drain) = match queue {
             None => (Some(publisher), None),
@@ -330,15 +335,16 @@ impl<L: Link> Worker<L> {
         self.running.push(Running {
             id,
             _port: port,
-            bell: bell.clone(),
+            headway: headway.clone(),
             trail: first,
+            lead: first.prev(),
             drain,
             closing: false,
             left: None,
             mourners: Vec::new(),
             flushes: Vec::new(),
         });
-        Ok(Begun { id, publisher, first, bell, message_max })
+        Ok(Begun { id, publisher, first, headway, message_max })
     }
 
     fn listen(&mut self, configs: &[ReceiverConfig], seed: u64, intake: Intake) -> Result<FeedId, AddError> {

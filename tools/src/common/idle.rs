@@ -3,12 +3,9 @@
 //! Used by every command that drives an endpoint. Guards: whatever the strategy, nobody sleeps past the endpoint's deadline, and only a
 //! core that was set aside is spun on unasked.
 
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use pgmx::endpoint::Endpoint;
-use pgmx::link::{Link, LinkError};
 use pgmx::time::{Time, nanos};
 
 use super::failure::Failure;
@@ -67,16 +64,16 @@ impl Idler {
         self.idle_since = None;
     }
 
-    /// Nothing moved. Rests until there may be something to do, `wake` can be read or `at_most` has passed, or for less. Says whether it
-    /// may have slept.
+    /// Nothing moved. Rests for at most `at_most`: spins, naps until `deadline` at the latest, or calls `block`, which ends when there may
+    /// be something to do. Says whether it may have slept.
     #[inline]
-    pub(crate) fn rest<L: Link>(
+    pub(crate) fn rest<E>(
         &mut self,
-        endpoint: &Endpoint<L>,
         now: Time,
         at_most: Duration,
-        wake: Option<BorrowedFd<'_>>,
-    ) -> Result<bool, LinkError> {
+        deadline: impl FnOnce() -> Option<Time>,
+        block: impl FnOnce() -> Result<(), E>,
+    ) -> Result<bool, E> {
         let since = *self.idle_since.get_or_insert_with(|| {
             self.step_ns = BACK_OFF_NS.0;
             now
@@ -89,14 +86,14 @@ impl Idler {
             }
             Strategy::Asked(Idle::Yield) => std::thread::yield_now(),
             Strategy::Asked(Idle::Backoff) => {
-                let due = endpoint.deadline().map_or(u64::MAX, |at| at.since(now));
+                let due = deadline().map_or(u64::MAX, |at| at.since(now));
                 let sleep = self.step_ns.min(due).min(nanos(at_most));
                 self.step_ns = (self.step_ns * 2).min(BACK_OFF_NS.1);
                 std::thread::sleep(Duration::from_nanos(sleep));
                 return Ok(true);
             }
             Strategy::Asked(Idle::Block) | Strategy::SpinThenBlock => {
-                endpoint.wait(now, at_most, wake)?;
+                block()?;
                 return Ok(true);
             }
         }
@@ -104,15 +101,37 @@ impl Idler {
     }
 }
 
-/// Binds the calling thread to a core. The kernel's answer counts: a core that was set aside is in nobody's mask until asked for.
-pub(crate) fn pin(core: usize) -> Result<(), Failure> {
-    if core < CORES_MAX && core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+impl From<Idle> for pgmx::Idle {
+    fn from(idle: Idle) -> Self {
+        match idle {
+            Idle::Spin => Self::Spin,
+            Idle::Yield => Self::SpinThenYield,
+            Idle::Backoff => Self::BackOff,
+            Idle::Block => Self::Block,
+        }
+    }
+}
+
+/// Fails unless a thread of this process may run on a core alone. Tried out, by a thread of its own: a core that was set aside is in
+/// nobody's mask until asked for.
+pub(crate) fn check(core: usize) -> Result<(), Failure> {
+    let tried = || core < CORES_MAX && core_affinity::set_for_current(core_affinity::CoreId { id: core });
+    if std::thread::scope(|scope| scope.spawn(tried).join()).unwrap_or(false) {
         return Ok(());
     }
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let numbers: Vec<String> = cores.iter().map(|one| one.id.to_string()).collect();
     let numbers = numbers.join(", ");
     Err(Failure::usage(format_args!("--core {core}: this process has no such core; it has: {numbers}")))
+}
+
+/// Binds the calling thread to a core that was checked.
+pub(crate) fn pin(core: usize) -> Result<(), Failure> {
+    if core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+        Ok(())
+    } else {
+        Err(Failure::error(format_args!("--core {core}: the kernel does not let this thread run there alone")))
+    }
 }
 
 /// Whether the kernel keeps other work off this core.
@@ -147,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_core_that_is_not_there_is_refused_with_those_that_are() {
-        let failure = pin(100_000).expect_err("nobody has so many");
+        let failure = check(100_000).expect_err("nobody has so many");
         assert_eq!(failure.status, 2);
         assert!(failure.line.starts_with("--core 100000: this process has no such core; it has: "), "{}", failure.line);
         assert!(failure.line.ends_with(|last: char| last.is_ascii_digit()), "{}", failure.line);
@@ -159,7 +178,7 @@ mod tests {
         let [first, other, ..] = cores[..] else { return };
         let outside = std::thread::spawn(move || {
             pin(first.id).expect("it is ours");
-            pin(other.id).is_ok()
+            check(other.id).is_ok()
         });
         assert!(outside.join().expect("no panic"));
     }

@@ -7,7 +7,7 @@
 //!   hgrm           the histogram as a file
 //! ```
 //!
-//! One thread drives the endpoint, publishes what is due, and reads the clock when an answer is handed over. Guards: nothing is measured
+//! One loop publishes what is due, and reads the clock when an answer is handed over. Guards: nothing is measured
 //! before the other side has answered once, so that either may be started first.
 
 pub(crate) mod conversation;
@@ -22,18 +22,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use pgmx::endpoint::{Handler, Inbox, MessageView, ReceiverId, SourceId};
+use pgmx::endpoint::{Handler, Inbox, MessageView};
 use pgmx::frame::ClaimError;
-use pgmx::protocol::source::{Publisher, SourceState};
+use pgmx::protocol::source::SourceState;
 use pgmx::protocol::{End, Event};
 use pgmx::time::{Time, nanos};
 use pgmx::wire::Tsi;
 
 use crate::common::clock::Clock;
+use crate::common::drive::{Drive, Inline, Publish, Wait};
 use crate::common::failure::{Failure, status};
 use crate::common::live::{Live, Sample};
 use crate::common::numbers;
 use crate::common::report::{Events, LatencyNs, Report, end_in_words};
+use crate::common::workers::Workers;
 use crate::common::{Common, World, say, seed};
 use course::{Course, Plan};
 use message::{Came, Form, HELLO};
@@ -153,12 +155,11 @@ impl Handler for Listening {
 }
 
 /// Everything that the loop has.
-struct Ping {
-    world: World,
+struct Ping<D: Drive> {
+    world: World<D>,
     inbox: Inbox<Listening>,
-    source: SourceId,
-    receiver: ReceiverId,
-    publisher: Publisher,
+    /// Until the session ends.
+    publisher: Option<D::Publisher>,
     live: Live,
     timeout: Duration,
     size: u32,
@@ -166,14 +167,15 @@ struct Ping {
 
 /// Runs the command.
 pub(crate) fn main(wanted: Arguments) -> ExitCode {
-    match run(wanted) {
+    let outcome = if wanted.common.workers.is_some() { run::<Workers>(wanted) } else { run::<Inline>(wanted) };
+    match outcome {
         Ok(code) => code,
         Err(failure) => failure.exit("ping"),
     }
 }
 
-fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
-    let mut world = conversation::open(&mut wanted.common)?;
+fn run<D: Drive>(mut wanted: Arguments) -> Result<ExitCode, Failure> {
+    let mut world = conversation::open::<D>(&mut wanted.common)?;
     let refused = |path: &PathBuf, error| Failure::error(format_args!("--hgrm {}: {error}", path.display()));
     // Opened before it is needed: after a long course it is too late for a refusal.
     let file = match &wanted.hgrm {
@@ -187,8 +189,8 @@ fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
         time: wanted.seconds,
         patience: wanted.timeout,
     };
-    let receiver = world.listen(&conversation::receiver_config(&world, false))?;
-    let (source, publisher) = world.publish(&conversation::source_config(&world, false))?;
+    world.listen(&conversation::receiver_config(&world, false))?;
+    let publisher = Some(world.publish(&conversation::source_config(&world, false))?);
     let listening = Listening {
         clock: world.clock.clone(),
         form: Form::new(wanted.size as usize, seed()),
@@ -201,7 +203,7 @@ fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
     };
     let live = Live::new(wanted.common.progress, true);
     let (timeout, size) = (wanted.timeout, wanted.size);
-    let mut ping = Ping { world, inbox: Inbox::new(listening), source, receiver, publisher, live, timeout, size };
+    let mut ping = Ping { world, inbox: Inbox::new(listening), publisher, live, timeout, size };
     let found = ping.seek()?;
     let ended = if found { ping.course()? } else { Ok(()) };
     let lasted = ping.heard().course.measured_for(ping.world.clock.now());
@@ -228,7 +230,7 @@ fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
     }
 }
 
-impl Ping {
+impl<D: Drive> Ping<D> {
     fn heard(&self) -> &Listening {
         self.inbox.handler()
     }
@@ -236,8 +238,11 @@ impl Ping {
     /// Publishes a ping; false when the window is full.
     #[inline]
     fn publish(&mut self, number: u64) -> Result<bool, Failure> {
-        match self.publisher.publish(self.inbox.handler_mut().form.ping(number)) {
-            Ok(_) => Ok(true),
+        let Some(publisher) = &mut self.publisher else { return Ok(false) };
+        match publisher.publish(self.inbox.handler_mut().form.ping(number)) {
+            Ok(()) => Ok(true),
+            // Why it is closed is told by the next turn.
+            Err(ClaimError::Closed) => Ok(false),
             Err(ClaimError::Full) => Ok(false),
             Err(error) => Err(Failure::usage(format_args!("--size {}: {error}", self.size))),
         }
@@ -246,14 +251,14 @@ impl Ping {
     /// A turn of the endpoint, and a rest if nothing moved.
     #[inline]
     fn turn(&mut self, now: Time, rest: impl FnOnce(&Listening) -> Duration) -> Result<(), Failure> {
-        let moved = self.world.endpoint.poll(now, self.inbox.at(now))?;
+        let moved = self.world.poll(now, &mut self.inbox)?;
         if moved > 0 {
-            self.world.idler.busy();
+            self.world.busy();
             return Ok(());
         }
         let at_most = rest(self.inbox.handler());
         if !at_most.is_zero() {
-            self.world.idler.rest(&self.world.endpoint, now, at_most, None)?;
+            self.world.rest(now, at_most, Wait::News)?;
         }
         Ok(())
     }
@@ -342,15 +347,14 @@ impl Ping {
     /// Ends the session, and waits until pong, which ends its own then, has heard so.
     fn part(&mut self) -> Result<(), Failure> {
         let begun = self.world.clock.now();
-        if let Some(source) = self.world.endpoint.source_mut(self.source) {
-            source.close(begun);
+        if let Some(publisher) = self.publisher.take() {
+            self.world.drive.end(publisher, begun);
         }
         loop {
             let now = self.world.clock.now();
-            let state = self.world.endpoint.source(self.source).map(pgmx::protocol::source::Source::state);
             let is_over = self.heard().end.is_some()
                 || self.heard().partner.is_none()
-                || state.is_none_or(|state| state == SourceState::Done)
+                || self.world.drive.state() == SourceState::Done
                 || now.since(begun) >= nanos(conversation::FAREWELL)
                 || self.world.stop.is_urgent();
             if is_over {
@@ -362,7 +366,7 @@ impl Ping {
 
     fn sample(&self) -> Sample {
         let Listening { course, .. } = self.heard();
-        let stats = self.world.endpoint.receiver(self.receiver).map(|receiver| receiver.stats().all);
+        let stats = self.world.drive.receiver_stats().map(|stats| stats.all);
         Sample {
             messages: course.count(),
             bytes: course.count() * u64::from(self.size),
@@ -384,11 +388,11 @@ impl Ping {
         if *strangers > 0 {
             say(format_args!("{strangers} messages of others came on the port of the answers, and were not counted"));
         }
-        if let Some(receiver) = self.world.endpoint.receiver(self.receiver) {
-            report = report.receiver(receiver.stats(), events);
+        if let Some(stats) = self.world.drive.receiver_stats() {
+            report = report.receiver(&stats, events);
         }
-        if let Some(source) = self.world.endpoint.source(self.source) {
-            report = report.source(source.stats());
+        if let Some(stats) = self.world.drive.source_stats(None) {
+            report = report.source(&stats);
         }
         self.world.close(&mut self.inbox);
         report
@@ -437,7 +441,7 @@ mod tests {
     fn a_port_without_a_neighbour_is_refused_before_anything_is_opened() {
         let mut wanted = read("").expect("sound");
         wanted.common.endpoint = "pgm://no-such-interface;239.192.0.1:65535".into();
-        let failure = run(wanted).expect_err("no port for the answers");
+        let failure = run::<Inline>(wanted).expect_err("no port for the answers");
         assert_eq!(failure.status, status::USAGE);
         assert!(failure.line.starts_with("port 65535: "), "{}", failure.line);
     }

@@ -1,7 +1,7 @@
 //! `pgmx send`: publishes lines of stdin, a file, or messages that check themselves.
 //!
 //! ```text
-//!   feed ── a message at a time ─> publisher ─> endpoint      one thread, one loop:
+//!   feed ── a message at a time ─> publisher ─> drive         one loop:
 //!   pace ── how many are due                                  publish, poll, rest
 //! ```
 //!
@@ -16,17 +16,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pgmx::endpoint::{Handler, Inbox, MessageView, SourceId};
+use pgmx::endpoint::{Handler, Inbox, MessageView};
 use pgmx::protocol::Event;
-use pgmx::protocol::source::{Publisher, Rate, SourceState};
+use pgmx::protocol::source::{Rate, SourceState};
 use pgmx::time::{Time, nanos};
 use pgmx::wire::Sqn;
 
+use crate::common::drive::{Drive, Inline, Publish, Wait};
 use crate::common::failure::{Failure, status};
 use crate::common::generate::Generator;
 use crate::common::live::{Live, Sample};
 use crate::common::numbers::{self, Sizes};
 use crate::common::report::Report;
+use crate::common::workers::Workers;
 use crate::common::{Common, Purpose, World, say};
 use feed::{Blocks, Feed, Lines, Step};
 use pace::Pace;
@@ -38,6 +40,8 @@ const MESSAGES: u64 = 2048;
 /// Packets that may wait to be sent. Fewer would leave the link without work between two polls; more would be published long before they
 /// leave, where a rate holds them back: their times would say nothing, and Ctrl-C would not end them soon.
 const BACKLOG: i32 = 256;
+/// Of these, packets that still wait when a publisher that slept goes on: half of them, so that neither side waits for the other.
+const RESUME: u32 = 128;
 /// How long a session that was ended by Ctrl-C still answers.
 const STOP_LINGER_NS: u64 = 3_000_000_000;
 /// Nobody sleeps longer: a signal that comes just before a sleep begins must not wait for it.
@@ -90,7 +94,8 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) fn main(wanted: &Arguments) -> ExitCode {
-    match run(wanted) {
+    let outcome = if wanted.common.workers.is_some() { run::<Workers>(wanted) } else { run::<Inline>(wanted) };
+    match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => failure.exit("send"),
     }
@@ -104,7 +109,7 @@ impl Handler for Deaf {
     fn event(&mut self, _: Event) {}
 }
 
-fn run(wanted: &Arguments) -> Result<u8, Failure> {
+fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
     let (feed, lines) = if let Some(path) = &wanted.file {
         (Feed::File(Blocks::open(path, wanted.size)?), false)
     } else if wanted.count.is_some() || wanted.size.is_some() || wanted.seconds.is_some() {
@@ -113,14 +118,13 @@ fn run(wanted: &Arguments) -> Result<u8, Failure> {
     } else {
         (Feed::Lines(Lines::of_stdin()?), true)
     };
-    let mut world = wanted.common.open(Purpose::SEND)?;
+    let mut world = wanted.common.open::<D>(Purpose::SEND)?;
     let mut config = world.source_config();
     config.batch = wanted.batch;
     config.rate = wanted.rate.unwrap_or(config.rate);
-    let (id, publisher) = world.publish(&config)?;
+    let publisher = world.publish(&config)?;
     let begun = world.clock.now();
     let mut sending = Sending {
-        id,
         origin: publisher.next_sqn(),
         publisher: Some(publisher),
         feed,
@@ -130,7 +134,7 @@ fn run(wanted: &Arguments) -> Result<u8, Failure> {
         give_up: None,
         messages: 0,
         bytes: 0,
-        odata: 0,
+        left_packets: 0,
         first: None,
         last: begun,
         slots: config.window_slots.into(),
@@ -143,8 +147,8 @@ fn run(wanted: &Arguments) -> Result<u8, Failure> {
     let code = outcome?;
     let lasted = Duration::from_nanos(sending.last.since(sending.first.unwrap_or(sending.last)));
     let mut report = Report::new(&world.path, sending.messages, sending.bytes, lasted);
-    if let Some(source) = world.endpoint.source(id) {
-        report = report.source(source.stats());
+    if let Some(stats) = world.drive.source_stats(sending.publisher.as_ref()) {
+        report = report.source(&stats);
     }
     sending.publisher = None;
     world.close(&mut inbox);
@@ -152,10 +156,9 @@ fn run(wanted: &Arguments) -> Result<u8, Failure> {
     Ok(code)
 }
 
-struct Sending {
-    id: SourceId,
+struct Sending<P> {
     /// Until there is nothing more to publish.
-    publisher: Option<Publisher>,
+    publisher: Option<P>,
     feed: Feed,
     pace: Pace,
     /// Messages that are still to be published.
@@ -167,8 +170,8 @@ struct Sending {
     bytes: u64,
     /// The session's first packet.
     origin: Sqn,
-    /// Data packets that had left when it was last asked.
-    odata: u64,
+    /// Data packets that had left when it was last asked, modulo 2^32.
+    left_packets: u32,
     /// When the first message was published, and when the last packet left.
     first: Option<Time>,
     last: Time,
@@ -183,14 +186,16 @@ enum Burst {
     Some,
     /// None can be before the pace or the input allows it.
     Waits,
-    /// None can be before packets leave, or the window moves.
+    /// None can be before packets leave.
+    Ahead,
+    /// None can be before the window moves.
     Full,
     /// There are no more.
     Ended,
 }
 
-impl Sending {
-    fn run(&mut self, world: &mut World, inbox: &mut Inbox<Deaf>) -> Result<u8, Failure> {
+impl<P: Publish> Sending<P> {
+    fn run<D: Drive<Publisher = P>>(&mut self, world: &mut World<D>, inbox: &mut Inbox<Deaf>) -> Result<u8, Failure> {
         let mut slept = true;
         loop {
             let now = world.clock.now();
@@ -205,43 +210,51 @@ impl Sending {
             if burst == Burst::Ended {
                 self.end(world, now);
             }
-            let moved = world.endpoint.poll(now, inbox.at(now))?;
-            if let Some(code) = self.look(world, now) {
+            let mut moved = world.poll(now, inbox)?;
+            let before = self.left_packets;
+            if let Some(code) = self.look(world, now)? {
                 return Ok(code);
             }
+            moved += usize::from(self.left_packets != before);
             if self.live.is_due(now) {
                 let sample = self.sample(world);
                 self.live.show(now, sample);
             }
             if moved > 0 || burst == Burst::Some {
-                world.idler.busy();
+                world.busy();
                 slept = false;
                 continue;
             }
             let mut until = self.live.next().min(now.plus(nanos(REST))).min(self.until.unwrap_or(now.plus(u64::MAX)));
-            let mut wake = None;
-            if self.publisher.is_some() && burst == Burst::Waits {
-                if self.pace.due(now) == 0 {
-                    until = until.min(self.pace.next());
-                } else {
-                    wake = self.feed.wake();
+            let mut wait = Wait::News;
+            if let Some(publisher) = &mut self.publisher {
+                let is_paced = burst == Burst::Waits && self.pace.due(now) == 0;
+                match burst {
+                    Burst::Waits if is_paced => until = until.min(self.pace.next()),
+                    Burst::Waits => wait = self.feed.wake().map_or(Wait::News, Wait::Input),
+                    Burst::Ahead => {
+                        let last = publisher.next_sqn().prev();
+                        wait = Wait::Lead(publisher, Sqn::new(last.get().wrapping_sub(RESUME)));
+                    }
+                    Burst::Full => wait = Wait::Room(publisher),
+                    Burst::Some | Burst::Ended => {}
                 }
             }
-            slept = world.idler.rest(&world.endpoint, now, Duration::from_nanos(until.since(now)), wake)?;
+            slept = world.rest(now, Duration::from_nanos(until.since(now)), wait)?;
         }
     }
 
     /// Publishes what is due, at most a batch.
     #[inline]
-    fn burst(&mut self, world: &mut World, now: Time, slept: bool) -> Result<Burst, Failure> {
+    fn burst<D>(&mut self, world: &mut World<D>, now: Time, slept: bool) -> Result<Burst, Failure> {
         let Some(publisher) = &mut self.publisher else { return Ok(Burst::Waits) };
         if self.left == 0 || self.until.is_some_and(|until| now >= until) {
             return Ok(Burst::Ended);
         }
         // Modulo 2^32, as sequence numbers are; a packet that is still open to records may have left before it counts.
-        let waiting = publisher.next_sqn().distance_from(self.origin).wrapping_sub(self.odata as u32).cast_signed();
+        let waiting = publisher.next_sqn().distance_from(self.origin).wrapping_sub(self.left_packets).cast_signed();
         if waiting >= BACKLOG {
-            return Ok(Burst::Full);
+            return Ok(Burst::Ahead);
         }
         self.feed.look(now, slept)?;
         let due = self.pace.due(now).min(MESSAGES).min(self.left);
@@ -286,27 +299,24 @@ impl Sending {
 
     /// Nothing more is published.
     #[cold]
-    fn end(&mut self, world: &mut World, now: Time) {
-        if self.publisher.take().is_some()
-            && let Some(source) = world.endpoint.source_mut(self.id)
-        {
-            source.close(now);
+    fn end<D: Drive<Publisher = P>>(&mut self, world: &mut World<D>, now: Time) {
+        if let Some(publisher) = self.publisher.take() {
+            world.drive.end(publisher, now);
         }
     }
 
     /// Follows the source; a status when it is over.
     #[inline]
-    fn look(&mut self, world: &World, now: Time) -> Option<u8> {
-        let source = world.endpoint.source(self.id)?;
-        let odata = source.stats().odata;
-        if odata != self.odata {
-            self.odata = odata;
+    fn look<D: Drive<Publisher = P>>(&mut self, world: &World<D>, now: Time) -> Result<Option<u8>, Failure> {
+        let left = world.drive.left(self.publisher.as_ref())?;
+        if left != self.left_packets {
+            self.left_packets = left;
             self.last = now;
         }
         if self.publisher.is_some() {
-            return None;
+            return Ok(None);
         }
-        match source.state() {
+        Ok(match world.drive.state() {
             SourceState::Done => Some(0),
             state if self.give_up.is_some_and(|at| now >= at) => {
                 let is_sent = state == SourceState::Lingering;
@@ -317,12 +327,12 @@ impl Sending {
                 Some(if is_sent { 0 } else { status::LOST })
             }
             _ => None,
-        }
+        })
     }
 
     #[cold]
-    fn sample(&mut self, world: &World) -> Sample {
-        let stats = world.endpoint.source(self.id).map(|source| *source.stats()).unwrap_or_default();
+    fn sample<D: Drive<Publisher = P>>(&mut self, world: &World<D>) -> Sample {
+        let stats = world.drive.source_stats(self.publisher.as_ref()).unwrap_or_default();
         let window =
             self.publisher.as_mut().map(|publisher| (self.slots - publisher.free().min(self.slots), self.slots));
         Sample { messages: self.messages, bytes: self.bytes, repairs: stats.rdata, naks: stats.naks, lost: 0, window }

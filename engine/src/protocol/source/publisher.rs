@@ -89,6 +89,12 @@ impl Publisher {
         self.writer.free()
     }
 
+    /// Whether the claim that failed last for want of room can be had now.
+    pub fn has_room(&mut self) -> bool {
+        let wanted = self.notes.wanted();
+        wanted <= self.writer.position() + self.writer.free()
+    }
+
     /// The longest message that [`Publisher::claim`] takes for the next packet.
     pub fn claim_max(&self) -> usize {
         usize::from(self.writer.layout().message_max(self.writer.position()))
