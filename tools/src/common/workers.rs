@@ -117,6 +117,9 @@ impl Workers {
 impl Drive for Workers {
     type Publisher = Publisher;
 
+    // What the link sends while a thread that sleeps is told to go on, and does.
+    const BACKLOG: u32 = 1024;
+
     fn start(start: Start) -> Result<Self, Failure> {
         let Start { link, pool, interface, profile, idle, core, leases } = start;
         let mut engine = Engine::builder().over(&interface, link, pool).profile(profile).cores(core);
