@@ -182,7 +182,7 @@ impl Sink for Ear {
         match event {
             Event::Loss { first, last, .. } => self.lost += u64::from(last.distance_from(first)) + 1,
             Event::Closed { end, .. } => self.end = Some(end),
-            _ => {}
+            Event::Opened { .. } => {}
         }
     }
 }
@@ -294,7 +294,7 @@ fn play(plan: &Plan, patience: Duration) -> Outcome {
         let due = if plan.per_s == 0 { plan.packets } else { 1 + now.since(begin) * plan.per_s / 1_000_000_000 };
         while said < due.min(plan.packets) {
             // A paced message is as old as it is due.
-            let at = if plan.per_s == 0 { now } else { begin.plus(said * 1_000_000_000 / plan.per_s) };
+            let at = (said * 1_000_000_000).checked_div(plan.per_s).map_or(now, |after| begin.plus(after));
             if publisher.publish(&at.as_nanos().to_be_bytes()).is_err() {
                 break;
             }

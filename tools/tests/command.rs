@@ -204,3 +204,18 @@ fn the_doctor_needs_no_right_and_names_those_that_links_need() {
     assert_eq!(report["interfaces"][0]["verdicts"][0]["io"], Value::Null);
     assert_eq!(report["interfaces"][0]["verdicts"][1]["io"], "udp");
 }
+
+#[test]
+fn who_stops_reading_is_no_failure_and_a_full_disk_is_one() {
+    for arguments in [&["doctor", "lo"][..], &["doctor", "lo", "--json"], &["man"], &["completions", "bash"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = Command::new(PGMX).args(arguments).stdout(writer).output().expect("the command runs");
+        assert_eq!((status(&output), text(&output.stderr)), (Some(0), String::new()), "{arguments:?}");
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device that every Linux has");
+        let output = Command::new(PGMX).args(arguments).stdout(full).output().expect("the command runs");
+        let error = text(&output.stderr);
+        assert_eq!(status(&output), Some(1), "{arguments:?}: {error}");
+        assert!(error.lines().count() == 1 && error.contains("stdout: writing failed: No space"), "{error}");
+    }
+}

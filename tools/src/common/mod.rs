@@ -31,7 +31,7 @@ pub(crate) mod workers;
 
 use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -332,7 +332,18 @@ pub(crate) fn seed() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
+/// A result on stdout. Who stops reading has read enough; whatever else keeps it from being written is a failure.
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::error(format_args!("stdout: writing failed: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A line on stderr; when nobody listens there, nothing.
 pub(crate) fn say(line: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{line}");
 }

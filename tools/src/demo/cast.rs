@@ -43,6 +43,8 @@ pub(super) struct Player {
     pub(super) begun: Instant,
     /// When it had opened its link, by its own clock; known once it has said how far it is.
     pub(super) ready: Option<Instant>,
+    /// When it first said how far it is: by then it listens for sure.
+    pub(super) first_word: Option<Instant>,
     /// What it said last about how far it is, and when.
     pub(super) progress: Option<(Value, Instant)>,
     /// Messages and bits a second between its last two words.
@@ -150,6 +152,7 @@ impl Troupe {
             name: name.to_owned(),
             begun,
             ready: None,
+            first_word: None,
             progress: None,
             pace: None,
             report: None,
@@ -202,6 +205,7 @@ impl Troupe {
         match word {
             Word::Progress(value) => {
                 let open = value["seconds"].as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+                player.first_word.get_or_insert(now);
                 player.ready.get_or_insert(now.checked_sub(open.unwrap_or_default()).unwrap_or(now));
                 if let Some((before, _)) = &player.progress {
                     let passed = |key| Some(value[key].as_f64()? - before[key].as_f64()?);

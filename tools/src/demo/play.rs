@@ -81,6 +81,18 @@ pub(super) struct Played {
     pub(super) is_stopped: bool,
 }
 
+impl Played {
+    /// Why children were no success.
+    pub(super) fn failures(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| part.failure.as_deref())
+    }
+
+    /// Messages that were lost or came damaged, to all together.
+    pub(super) fn failed_messages(&self) -> u64 {
+        self.parts.iter().map(Part::failed_messages).sum()
+    }
+}
+
 /// Who is who in the troupe; the publisher comes third, because someone has to listen.
 const PUBLISHER: usize = 2;
 const LATE: usize = 3;
@@ -207,12 +219,13 @@ impl Play<'_> {
         self.joined = Some((since(begun, ready), published.max(0.0) as u64));
     }
 
-    /// What the late one must have at the least: all that was published after it was ready, by the fastest that the publisher may be.
+    /// What the late one must have at the least: all that was published once it listened for sure, by the fastest that the publisher may
+    /// be. What it lost before that it knows by itself.
     fn due_to_late(&self, published: u64) -> u64 {
         let (publisher, late) = (&self.troupe.players[PUBLISHER], &self.troupe.players[LATE]);
-        let ready = late.ready.unwrap_or(late.begun);
-        let before = ready.saturating_duration_since(publisher.begun).as_secs_f64() * self.wanted.rate as f64;
-        if self.is_publishing() { 0 } else { published.saturating_sub(before as u64) }
+        let Some(first_word) = late.first_word.filter(|_| !self.is_publishing()) else { return 0 };
+        let before = first_word.saturating_duration_since(publisher.begun).as_secs_f64() * self.wanted.rate as f64;
+        published.saturating_sub(before as u64)
     }
 
     fn is_publishing(&self) -> bool {

@@ -78,10 +78,10 @@ mod tests {
     fn after_a_pause_the_session_is_slow_again() {
         let mut pace = Pace::default();
         let lead = Sqn::new(1_000_000);
-        pace.see(Time::from_nanos(1), lead.minus(10_000));
-        pace.see(Time::from_nanos(1_000_001), lead);
+        pace.see(Time::from_nanos(SAMPLE_NS), lead.minus(10_000));
+        pace.see(Time::from_nanos(2 * SAMPLE_NS), lead);
         let fast = pace.longest_wait(lead, lead.minus(50_000), lead);
-        for n in 2..=60 {
+        for n in 3..=60 {
             pace.see(Time::from_nanos(n * 1_000_001), lead);
         }
         assert!(pace.longest_wait(lead, lead.minus(50_000), lead) > fast.saturating_mul(100));

@@ -44,7 +44,12 @@ impl Source {
     /// Sends new data and repairs, as many as there is room and rate for.
     pub(super) fn send_data(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) {
         let head = if self.spms.opened() && self.finish.sends_data() { self.window.head() } else { self.next };
-        if self.repairs.next_due().is_some_and(|due| due <= now) {
+        // RFC 3208 §5.1.3, conformance 159: no repair before its NCF. Where NCFs wait for frames, new data alone goes on.
+        let unconfirmed = self.inbox.front().is_some();
+        if unconfirmed {
+            self.repairs_after = self.control_after;
+        }
+        if !unconfirmed && self.repairs.next_due().is_some_and(|due| due <= now) {
             self.send_mixed(now, pool, out, head);
         } else if self.next < head {
             self.send_new(now, pool, out, head);
