@@ -233,7 +233,7 @@ impl Drive for Workers {
 impl Publish for Publisher {
     #[inline]
     fn publish(&mut self, message: &[u8]) -> Result<(), ClaimError> {
-        self.try_publish(message).map(drop).map_err(refusal)
+        self.try_publish(message).map(drop).map_err(|error| refusal(&error))
     }
 
     #[inline]
@@ -245,7 +245,7 @@ impl Publish for Publisher {
                 Ok(())
             }
             Err(PublishError::TooLong { .. }) => {
-                let mut claim = self.try_claim_apdu(len).map_err(refusal)?;
+                let mut claim = self.try_claim_apdu(len).map_err(|error| refusal(&error))?;
                 let mut at = 0;
                 for n in 0..claim.chunks() {
                     let chunk = claim.chunk(n);
@@ -255,7 +255,7 @@ impl Publish for Publisher {
                 claim.commit();
                 Ok(())
             }
-            Err(error) => Err(refusal(error)),
+            Err(error) => Err(refusal(&error)),
         }
     }
 
@@ -275,8 +275,8 @@ impl Publish for Publisher {
 
 /// As the inline form says it. Why a worker is gone is told by the next turn.
 #[cold]
-fn refusal(error: PublishError) -> ClaimError {
-    match error {
+fn refusal(error: &PublishError) -> ClaimError {
+    match *error {
         PublishError::Full | PublishError::TimedOut => ClaimError::Full,
         PublishError::TooLong { len, max } => ClaimError::TooLong { len, max },
         _ => ClaimError::Closed,
