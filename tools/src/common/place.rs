@@ -58,7 +58,10 @@ impl Place {
 
 /// `GROUP:PORT`; an IPv6 group stands in brackets.
 fn channel_of(text: &str) -> Result<Channel, String> {
-    let (group, port) = text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).ok_or_else(|| format!("no port in `{text}`; {FORM}"))?;
+    let (group, port) = text
+        .rsplit_once(':')
+        .filter(|(_, port)| !port.ends_with(']'))
+        .ok_or_else(|| format!("no port in `{text}`; {FORM}"))?;
     let data_port = match port.parse::<u32>() {
         Ok(port @ 1..=65535) => port as u16,
         Ok(_) => return Err(format!("port {port} is out of range: 1 to 65535")),

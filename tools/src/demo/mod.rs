@@ -26,8 +26,8 @@ use serde_json::json;
 
 use crate::common::failure::{Failure, status};
 use crate::common::report::grouped;
-use crate::common::{numbers, print, say};
 use crate::common::stop::Stop;
+use crate::common::{numbers, print, say};
 
 use hosts::Network;
 use outcome::Part;

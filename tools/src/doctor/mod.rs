@@ -25,8 +25,8 @@ use std::process::ExitCode;
 use pgmx::link::survey::{Survey, interfaces};
 use serde::Serialize;
 
-use crate::common::failure::Failure;
 use crate::common;
+use crate::common::failure::Failure;
 use check::Check;
 use verdict::Verdict;
 
