@@ -23,7 +23,6 @@ use crate::link::Channel;
 use crate::link::auto::Path;
 use crate::link::survey::Survey;
 use crate::protocol::config::Profile;
-use crate::protocol::source::SourceConfig;
 use crate::sync::bell::Bell;
 use crate::sync::spsc;
 use crate::time::{Time, nanos};
@@ -152,20 +151,19 @@ impl Engine {
         &self,
         config: &PublisherConfig,
         queue: Option<Arc<Queue>>,
-    ) -> Result<(&Arc<Desk>, Begun, Tsi, SourceConfig), EngineError> {
+    ) -> Result<(&Arc<Desk>, Begun, Tsi), EngineError> {
         let Hand { desk, .. } = self.place(config.interface.as_deref())?;
         let port = match config.tsi {
             Some(tsi) => Port::chosen(tsi),
             None => self.tsis.open().ok_or(EngineError::NoPort)?,
         };
         let (tsi, seed) = (port.tsi(), self.seed());
-        let source = config.resolve(self.profile);
+        let config = Box::new(config.resolve(self.profile));
         desk.enter();
-        let sent = Box::new(source.clone());
-        let asked = desk.ask(|reply| Command::Begin { config: sent, port, seed, queue, reply });
+        let asked = desk.ask(|reply| Command::Begin { config, port, seed, queue, reply });
         let begun = asked.and_then(|asked| asked.wait().map_err(|_| desk.epitaph()));
         match begun {
-            Ok(Ok(begun)) => Ok((desk, begun, tsi, source)),
+            Ok(Ok(begun)) => Ok((desk, begun, tsi)),
             Ok(Err(error)) => {
                 desk.leave();
                 Err(error.into())
@@ -184,8 +182,8 @@ impl Engine {
     /// Begins a session, for many threads to publish into.
     pub fn shared_publisher(&self, config: &PublisherConfig) -> Result<SharedPublisher, EngineError> {
         let queue = Arc::new(Queue::new(config.queue));
-        let (desk, begun, tsi, source) = self.begin(config, Some(queue.clone()))?;
-        Ok(SharedPublisher::new(desk.clone(), queue, begun.id, tsi, begun.message_max.min(source.apdu_max as usize)))
+        let (desk, begun, tsi) = self.begin(config, Some(queue.clone()))?;
+        Ok(SharedPublisher::new(desk.clone(), queue, begun.id, tsi, begun.message_max))
     }
 
     /// Listens, on the interfaces that the configuration names, or on all.

@@ -84,6 +84,11 @@ impl Publisher {
         self.session.claim_max()
     }
 
+    /// The longest message that can be published: that of the configuration, or what fits the window.
+    pub fn message_max(&self) -> usize {
+        self.session.message_max()
+    }
+
     /// Packets that could be claimed now.
     pub fn free(&mut self) -> u64 {
         self.session.free()
@@ -139,6 +144,18 @@ impl Publisher {
     /// As [`Publisher::try_claim_apdu`], but waits for room.
     pub fn claim_apdu(&mut self, len: usize) -> Result<ClaimApdu<'_>, PublishError> {
         self.wait(None, |session| session.claim_apdu(len).map(drop))?;
+        self.try_claim_apdu(len)
+    }
+
+    /// As [`Publisher::try_claim_apdu`], but waits for room until `until`.
+    pub fn claim_apdu_until(&mut self, len: usize, until: Instant) -> Result<ClaimApdu<'_>, PublishError> {
+        self.wait(Some(until), |session| session.claim_apdu(len).map(drop))?;
+        self.try_claim_apdu(len)
+    }
+
+    /// As [`Publisher::try_claim_apdu`], but waits for room, in any executor.
+    pub async fn claim_apdu_async(&mut self, len: usize) -> Result<ClaimApdu<'_>, PublishError> {
+        self.wait_async(|session| session.claim_apdu(len).map(drop)).await?;
         self.try_claim_apdu(len)
     }
 
@@ -200,7 +217,23 @@ impl Publisher {
 
     /// As [`Publisher::try_publish_vectored`], but waits for room.
     pub fn publish_vectored(&mut self, pieces: &[IoSlice<'_>]) -> Result<Sqn, PublishError> {
-        let position = self.wait(None, |session| gather(session, pieces))?;
+        self.publish_vectored_by(pieces, None)
+    }
+
+    /// As [`Publisher::try_publish_vectored`], but waits for room until `until`.
+    pub fn publish_vectored_until(&mut self, pieces: &[IoSlice<'_>], until: Instant) -> Result<Sqn, PublishError> {
+        self.publish_vectored_by(pieces, Some(until))
+    }
+
+    fn publish_vectored_by(&mut self, pieces: &[IoSlice<'_>], until: Option<Instant>) -> Result<Sqn, PublishError> {
+        let position = self.wait(until, |session| gather(session, pieces))?;
+        self.desk.ring();
+        Ok(self.session.sqn_of(position))
+    }
+
+    /// As [`Publisher::try_publish_vectored`], but waits for room, in any executor.
+    pub async fn publish_vectored_async(&mut self, pieces: &[IoSlice<'_>]) -> Result<Sqn, PublishError> {
+        let position = self.wait_async(|session| gather(session, pieces)).await?;
         self.desk.ring();
         Ok(self.session.sqn_of(position))
     }

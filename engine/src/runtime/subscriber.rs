@@ -211,6 +211,10 @@ impl Subscriber {
     }
 
     fn recv_by(&mut self, until: Option<Instant>) -> Result<Option<Received>, ReceiveError> {
+        // First without a second hand on the bell: that would be one more line for worker and reader to quarrel about.
+        if let Some(received) = self.try_recv()? {
+            return Ok(Some(received));
+        }
         let bell = self.bell.clone();
         bell.wait(|| self.try_recv().transpose(), until).transpose()
     }
@@ -221,6 +225,9 @@ impl Subscriber {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, ReceiveError>> {
+        if let Some(received) = self.try_recv().transpose() {
+            return Poll::Ready(received);
+        }
         let bell = self.bell.clone();
         bell.poll(cx, || self.try_recv().transpose())
     }

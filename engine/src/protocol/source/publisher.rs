@@ -100,6 +100,11 @@ impl Publisher {
         usize::from(self.writer.layout().message_max(self.writer.position()))
     }
 
+    /// The longest message that [`Publisher::publish`] and [`Publisher::claim_apdu`] take: that of the configuration, or what fits the window.
+    pub fn message_max(&self) -> usize {
+        self.apdu_max.min(self.writer.apdu_max())
+    }
+
     /// Whether the session was closed.
     pub fn is_closed(&self) -> bool {
         self.writer.is_closed()
