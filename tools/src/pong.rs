@@ -41,7 +41,7 @@ low-latency unless --profile says otherwise, and the window 256 packets unless -
 Exit status: 0 every ping was answered, 1 something failed, or ping's session ended before its time, 2 the arguments
 make no sense, 3 some pings never arrived, 4 none came for --timeout.";
 
-/// Answer the pings of `pgmx ping`.
+/// Answers the pings of `pgmx ping`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -67,6 +67,8 @@ struct Answering<P> {
     /// Pings that will never be answered: packets that did not reach us, and those for which there was no room at all.
     lost: u64,
     refused: Option<ClaimError>,
+    /// When the first ping came, and the last.
+    first: Option<Time>,
     heard: Time,
     now: Time,
     open: Vec<Tsi>,
@@ -131,7 +133,12 @@ fn publish(publisher: &mut Option<impl Publish>, ping: &[u8]) -> Result<(), Clai
 impl<P: Publish> Handler for Answering<P> {
     #[inline]
     fn message(&mut self, message: MessageView<'_>) {
+        if self.publisher.is_none() {
+            // Our session has ended: ping knows, and counts what it asks all the same.
+            return;
+        }
         self.heard = self.now;
+        self.first.get_or_insert(self.now);
         if let Some(ping) = message.as_slice() {
             self.answer(ping);
             return;
@@ -186,6 +193,7 @@ fn run<D: Drive>(mut wanted: Arguments) -> Result<ExitCode, Failure> {
         octets: 0,
         lost: 0,
         refused: None,
+        first: None,
         heard: now,
         now,
         open: Vec::new(),
@@ -194,12 +202,10 @@ fn run<D: Drive>(mut wanted: Arguments) -> Result<ExitCode, Failure> {
     };
     let live = Live::new(wanted.common.progress, true);
     let mut pong = Pong { world, inbox: Inbox::new(answering), live };
-    let ended = pong.serve(&wanted)?;
-    let lasted = Duration::from_nanos(pong.inbox.handler().heard.since(now));
-    pong.part()?;
+    let served = pong.serve(&wanted).and_then(|served| pong.part().and(served));
     pong.live.clear();
-    let report = pong.report(lasted);
-    report.print(wanted.common.json, "pong: answered");
+    let report = pong.report();
+    let ended = report.close(wanted.common.json, "pong: answered", served);
     if pong.world.stop.is_urgent() {
         return Ok(ExitCode::from(status::INTERRUPTED));
     }
@@ -293,13 +299,14 @@ impl<D: Drive> Pong<D> {
         }
     }
 
-    fn report(&mut self, lasted: Duration) -> Report {
+    fn report(&mut self) -> Report {
         let heard = self.inbox.handler_mut();
         let events = core::mem::take(&mut heard.events);
+        let lasted = Duration::from_nanos(heard.heard.since(heard.first.unwrap_or(heard.heard)));
         let mut report = Report::new(&self.world.path, heard.answered, heard.octets, lasted);
-        report.lost = Some(heard.lost);
+        report.lost = Some(heard.lost + heard.waiting.len() as u64);
         if !heard.waiting.is_empty() {
-            say(format_args!("{} pings were not answered: the window was full", heard.waiting.len()));
+            say(format_args!("pgmx pong: {} pings were not answered: the window was full", heard.waiting.len()));
         }
         if let Some(stats) = self.world.drive.receiver_stats() {
             report = report.receiver(&stats, events);

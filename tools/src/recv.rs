@@ -49,8 +49,6 @@ arguments make no sense, 3 data was lost or corrupt, 4 nothing came for --timeou
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    common: Common,
     /// Check messages that `pgmx send` made, and print none.
     #[arg(long, conflicts_with = "out", help_heading = "Messages")]
     verify: bool,
@@ -66,6 +64,8 @@ pub(crate) struct Arguments {
     /// What an unrecoverable loss does: end the session, or be told and skipped. [default: as the profile has it]
     #[arg(long, value_name = "POLICY", help_heading = "Messages")]
     policy: Option<Policy>,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// `--policy`.
@@ -87,6 +87,8 @@ pub(crate) fn main(wanted: &Arguments) -> ExitCode {
 }
 
 fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
+    let mut world = wanted.common.open::<D>(Purpose::RECEIVE)?;
+    // Not before: a file that is there stays as it is if nothing can be heard.
     let output = if wanted.verify {
         Output::Verify(Box::new(Checker::new()))
     } else if let Some(path) = &wanted.out {
@@ -100,7 +102,6 @@ fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
         Output::Lines(BufWriter::with_capacity(GATHER, File::from(out)))
     };
     let prints = matches!(output, Output::Lines(_)) && io::stdout().is_terminal();
-    let mut world = wanted.common.open::<D>(Purpose::RECEIVE)?;
     let mut config = world.receiver_config();
     match wanted.policy {
         Some(Policy::Reset) => config.on_loss = OnLoss::Reset,
@@ -128,24 +129,23 @@ fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
     let mut live = Live::new(wanted.common.progress, !prints);
     let why = drive(&mut world, &mut inbox, &mut live, wanted.timeout);
     live.clear();
-    let why = why?;
     let cut_batches = inbox.cut_batches() + world.drive.cut_batches();
     if cut_batches > 0 {
         say(format_args!("pgmx recv: {cut_batches} batches ended in the middle of a message"));
     }
     let reader = inbox.handler_mut();
     reader.flush();
-    if let Some(failure) = reader.failed.take().and_then(|error| write_failure(&error, wanted.out.as_ref())) {
-        return Err(failure);
-    }
-    let report = reader.report(&world, (why == Why::Over || why == Why::Counted).then_some(wanted.count).flatten());
+    let failure = reader.failed.take().and_then(|error| write_failure(&error, wanted.out.as_ref()));
+    let why = failure.map_or(why, Err);
+    let has_all = matches!(why, Ok(Why::Over | Why::Counted));
+    let report = reader.report(&world, has_all.then_some(wanted.count).flatten());
     let bad_end = reader.bad_end;
     world.close(&mut inbox);
-    if why == Why::Closed {
+    if matches!(why, Ok(Why::Closed)) {
         // Who stopped reading wants to know nothing more.
         return Ok(0);
     }
-    report.print(wanted.common.json, "received");
+    let why = report.close(wanted.common.json, "received", why)?;
     if let Some(end) = bad_end {
         say(format_args!("pgmx recv: a session ended: {}", end_in_words(end)));
     }

@@ -21,6 +21,18 @@ fn two_programs_of_one_host_find_each_other() {
 }
 
 #[test]
+fn whom_nobody_answers_says_so_and_reports_nothing_all_the_same() {
+    let endpoint = format!("epgm://lo;239.192.77.2:{}", 20_000 + std::process::id() % 20_000);
+    for command in ["ping", "pong"] {
+        let outcome = run(&[command, &endpoint, "--timeout", "0.1", "--json"]).ended(4);
+        assert!(outcome.line().contains("is `pgmx p"), "{outcome:?}");
+        assert_eq!((outcome.figure("messages"), outcome.figure("lost")), (0, 0), "{outcome:?}");
+        let quiet = run(&[command, &endpoint, "--timeout", "0.1"]).ended(4);
+        assert_eq!((quiet.line().is_empty(), quiet.stdout.len()), (false, 0), "{quiet:?}");
+    }
+}
+
+#[test]
 fn with_workers_they_find_each_other_as_well_whichever_form_the_other_side_has() {
     for (n, (pinging, ponging)) in [(true, true), (true, false), (false, true)].into_iter().enumerate() {
         let endpoint = format!("epgm://lo;239.192.77.1:{}", 40_000 + 2 * n as u32 + std::process::id() % 20_000);

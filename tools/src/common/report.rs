@@ -252,9 +252,18 @@ impl Report {
         self.lost.unwrap_or(0) > 0 || self.corrupt.unwrap_or(0) > 0
     }
 
+    /// Prints it, and passes on what came of the command. One that failed before its first message needs no table beside its line.
+    pub(crate) fn close<T>(&self, json: bool, title: &str, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        if outcome.is_err() && self.messages == 0 && !json {
+            return outcome;
+        }
+        let printed = self.print(json, title);
+        outcome.and_then(|outcome| printed.map(|()| outcome))
+    }
+
     /// Prints it: the object on stdout, or the table on stderr, where it does not mix with messages. Where nobody listens, nothing is
     /// printed.
-    pub(crate) fn print(&self, json: bool, title: &str) -> Result<(), Failure> {
+    fn print(&self, json: bool, title: &str) -> Result<(), Failure> {
         if json {
             let object = serde_json::to_string(self).map_err(Failure::error)?;
             return super::print(object + "\n");

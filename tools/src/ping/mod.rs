@@ -64,7 +64,7 @@ otherwise, and the window 256 packets unless --window does.
 Exit status: 0 all pings were answered, 1 something failed, or pong left early, 2 the arguments make no sense, 3 some
 pings will never be answered, or answers were damaged, 4 no answer came for --timeout.";
 
-/// Time round trips to a `pgmx pong`.
+/// Times round trips to a `pgmx pong`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -83,7 +83,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "S", value_parser = numbers::seconds)]
     seconds: Option<Duration>,
     /// Pings that are not counted, in front.
-    #[arg(long, value_name = "N", default_value = "100")]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = warmup)]
     warmup: u64,
     /// How many seconds to wait for an answer.
     #[arg(long, value_name = "S", default_value = "10", value_parser = numbers::seconds)]
@@ -91,6 +91,11 @@ pub(crate) struct Arguments {
     /// Write the histogram into this file, in HdrHistogram's text form; microseconds.
     #[arg(long, value_name = "FILE")]
     hgrm: Option<PathBuf>,
+}
+
+/// A number of pings that may be 0.
+fn warmup(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { numbers::count(text) }
 }
 
 /// A duration with its unit, or 0.
@@ -204,13 +209,11 @@ fn run<D: Drive>(mut wanted: Arguments) -> Result<ExitCode, Failure> {
     let live = Live::new(wanted.common.progress, true);
     let (timeout, size) = (wanted.timeout, wanted.size);
     let mut ping = Ping { world, inbox: Inbox::new(listening), publisher, live, timeout, size };
-    let found = ping.seek()?;
-    let ended = if found { ping.course()? } else { Ok(()) };
-    let lasted = ping.heard().course.measured_for(ping.world.clock.now());
-    ping.part()?;
+    let found = ping.seek().and_then(|found| if found { ping.course() } else { Ok(Ok(())) });
+    let ended = found.and_then(|ended| ping.part().and(ended));
     ping.live.clear();
-    let report = ping.report(lasted);
-    report.print(wanted.common.json, "ping: answered");
+    let report = ping.report();
+    let ended = report.close(wanted.common.json, "ping: answered", ended);
     if let Some((path, file)) = file {
         let mut file = BufWriter::new(file);
         let written = hgrm::write(ping.heard().course.histogram(), &mut file).and_then(|()| file.flush());
@@ -376,16 +379,19 @@ impl<D: Drive> Ping<D> {
         }
     }
 
-    fn report(&mut self, lasted: Duration) -> Report {
+    fn report(&mut self) -> Report {
         let Listening { course, corrupt, strangers, events, .. } = self.inbox.handler_mut();
         let events = core::mem::take(events);
         let messages = course.count();
-        let mut report = Report::new(&self.world.path, messages, messages * u64::from(self.size), lasted);
+        let octets = messages * u64::from(self.size);
+        let mut report = Report::new(&self.world.path, messages, octets, course.measured_for());
         report.lost = Some(course.lost());
         report.corrupt = Some(*corrupt);
         report.latency_ns = LatencyNs::of(course.histogram());
         if *strangers > 0 {
-            say(format_args!("{strangers} messages of others came on the port of the answers, and were not counted"));
+            say(format_args!(
+                "pgmx ping: {strangers} messages of others came on the port of the answers, and were not counted"
+            ));
         }
         if let Some(stats) = self.world.drive.receiver_stats() {
             report = report.receiver(&stats, events);

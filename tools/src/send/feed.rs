@@ -91,9 +91,9 @@ fn refused(error: ClaimError) -> Result<Step, Failure> {
     match error {
         ClaimError::Full => Ok(Step::Full),
         ClaimError::Closed => Ok(Step::Ended),
-        ClaimError::TooLong { .. } => {
-            Err(Failure::error(format_args!("a message of {error}; a larger --window helps")))
-        }
+        ClaimError::TooLong { len, max } => Err(Failure::error(format_args!(
+            "a message of {len} octets does not fit: at most {max} are possible here; a larger --window helps"
+        ))),
     }
 }
 
@@ -197,7 +197,7 @@ impl Blocks {
 
     fn publish(&mut self, to: &mut impl Publish) -> Result<Step, Failure> {
         if self.block.is_empty() {
-            let len = self.sizes.map_or_else(|| to.claim_max(), |sizes| sizes.max.max(1) as usize);
+            let len = self.sizes.map_or_else(|| to.claim_max(), |sizes| sizes.max as usize);
             let mut input = self.input.by_ref().take(len as u64);
             input.read_to_end(&mut self.block).map_err(|error| failed(&self.path, &error))?;
             if self.block.is_empty() {

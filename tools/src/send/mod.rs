@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use pgmx::endpoint::{Handler, Inbox, MessageView};
 use pgmx::protocol::Event;
-use pgmx::protocol::source::{Rate, SourceState};
+use pgmx::protocol::source::{Burst, Rate, SourceState};
 use pgmx::time::{Time, nanos};
 use pgmx::wire::Sqn;
 
@@ -37,6 +37,10 @@ use pace::Pace;
 const PACKETS: u32 = 64;
 /// Messages that are: many share a packet where they are batched, and nobody waits longer for that.
 const MESSAGES: u64 = 2048;
+/// Octets a second below which a rate holds over any [`SLOW_BURST`]: 40 Mbit/s, where that is about the 64 packets that profiles allow.
+const SLOW: u64 = 5_000_000;
+/// Long enough to make up for a sleep that took too long, and short enough to be no burst for people.
+const SLOW_BURST: Duration = Duration::from_millis(20);
 /// How long a session that was ended by Ctrl-C still answers.
 const STOP_LINGER_NS: u64 = 3_000_000_000;
 /// Nobody sleeps longer: a signal that comes just before a sleep begins must not wait for it.
@@ -62,8 +66,6 @@ Exit status: 0 all was sent, 1 something failed, 2 the arguments make no sense, 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    common: Common,
     /// Send this file, in messages of --size octets or as many as a packet holds.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["count", "seconds"], help_heading = "Messages")]
     file: Option<PathBuf>,
@@ -85,6 +87,8 @@ pub(crate) struct Arguments {
     /// Let small messages share packets while the sender is busy.
     #[arg(long, help_heading = "Messages")]
     batch: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Runs the command.
@@ -106,6 +110,11 @@ impl Handler for Deaf {
 
 fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
     let (feed, lines) = if let Some(path) = &wanted.file {
+        if wanted.size.is_some_and(|Sizes { min, max }| min != max || max == 0) {
+            return Err(Failure::usage(
+                "--size: a file goes in messages of one size, of an octet or more, such as 1400",
+            ));
+        }
         (Feed::File(Blocks::open(path, wanted.size)?), false)
     } else if wanted.count.is_some() || wanted.size.is_some() || wanted.seconds.is_some() {
         let sizes = wanted.size.unwrap_or(Sizes { min: 64, max: 64 });
@@ -116,7 +125,10 @@ fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
     let mut world = wanted.common.open::<D>(Purpose::SEND)?;
     let mut config = world.source_config();
     config.batch = wanted.batch;
-    config.rate = wanted.rate.unwrap_or(config.rate);
+    if let Some(rate) = wanted.rate {
+        config.rate = rate;
+        config.burst = burst(rate, config.burst);
+    }
     let publisher = world.publish(&config)?;
     let begun = world.clock.now();
     let mut sending = Sending {
@@ -139,7 +151,6 @@ fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
     let mut inbox = Inbox::new(Deaf);
     let outcome = sending.run(&mut world, &mut inbox);
     sending.live.clear();
-    let code = outcome?;
     let lasted = Duration::from_nanos(sending.last.since(sending.first.unwrap_or(sending.last)));
     let mut report = Report::new(&world.path, sending.messages, sending.bytes, lasted);
     if let Some(stats) = world.drive.source_stats(sending.publisher.as_ref()) {
@@ -147,8 +158,15 @@ fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
     }
     sending.publisher = None;
     world.close(&mut inbox);
-    report.print(wanted.common.json, "sent");
-    Ok(code)
+    report.close(wanted.common.json, "sent", outcome)
+}
+
+/// What may leave at once: a slow rate is one from the first packet on, where a profile's burst would let seconds of it leave in a moment.
+fn burst(rate: Rate, usual: Burst) -> Burst {
+    match rate {
+        Rate::OctetsPerSecond(octets) if octets < SLOW => Burst::Time(SLOW_BURST),
+        _ => usual,
+    }
 }
 
 struct Sending<P> {
@@ -176,7 +194,7 @@ struct Sending<P> {
 
 /// What came of a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Burst {
+enum Batch {
     /// Messages were published; there may be more.
     Some,
     /// None can be before the pace or the input allows it.
@@ -202,7 +220,7 @@ impl<P: Publish> Sending<P> {
                 self.end(world, now);
             }
             let burst = self.burst(world, now, slept)?;
-            if burst == Burst::Ended {
+            if burst == Batch::Ended {
                 self.end(world, now);
             }
             let mut moved = world.poll(now, inbox)?;
@@ -215,7 +233,7 @@ impl<P: Publish> Sending<P> {
                 let sample = self.sample(world);
                 self.live.show(now, sample);
             }
-            if moved > 0 || burst == Burst::Some {
+            if moved > 0 || burst == Batch::Some {
                 world.busy();
                 slept = false;
                 continue;
@@ -223,17 +241,17 @@ impl<P: Publish> Sending<P> {
             let mut until = self.live.next().min(now.plus(nanos(REST))).min(self.until.unwrap_or(now.plus(u64::MAX)));
             let mut wait = Wait::News;
             if let Some(publisher) = &mut self.publisher {
-                let is_paced = burst == Burst::Waits && self.pace.due(now) == 0;
+                let is_paced = burst == Batch::Waits && self.pace.due(now) == 0;
                 match burst {
-                    Burst::Waits if is_paced => until = until.min(self.pace.next()),
-                    Burst::Waits => wait = self.feed.wake().map_or(Wait::News, Wait::Input),
-                    Burst::Ahead => {
+                    Batch::Waits if is_paced => until = until.min(self.pace.next()),
+                    Batch::Waits => wait = self.feed.wake().map_or(Wait::News, Wait::Input),
+                    Batch::Ahead => {
                         // Until half of them have left, so that neither side waits for the other.
                         let last = publisher.next_sqn().prev().minus(D::BACKLOG / 2);
                         wait = Wait::Lead(publisher, last);
                     }
-                    Burst::Full => wait = Wait::Room(publisher),
-                    Burst::Some | Burst::Ended => {}
+                    Batch::Full => wait = Wait::Room(publisher),
+                    Batch::Some | Batch::Ended => {}
                 }
             }
             slept = world.rest(now, Duration::from_nanos(until.since(now)), wait)?;
@@ -242,22 +260,22 @@ impl<P: Publish> Sending<P> {
 
     /// Publishes what is due, at most a batch.
     #[inline]
-    fn burst<D: Drive>(&mut self, world: &mut World<D>, now: Time, slept: bool) -> Result<Burst, Failure> {
-        let Some(publisher) = &mut self.publisher else { return Ok(Burst::Waits) };
+    fn burst<D: Drive>(&mut self, world: &mut World<D>, now: Time, slept: bool) -> Result<Batch, Failure> {
+        let Some(publisher) = &mut self.publisher else { return Ok(Batch::Waits) };
         if self.left == 0 || self.until.is_some_and(|until| now >= until) {
-            return Ok(Burst::Ended);
+            return Ok(Batch::Ended);
         }
         // Modulo 2^32, as sequence numbers are; a packet that is still open to records may have left before it counts.
         let waiting = publisher.next_sqn().distance_from(self.origin).wrapping_sub(self.left_packets).cast_signed();
         if waiting >= D::BACKLOG.cast_signed() {
-            return Ok(Burst::Ahead);
+            return Ok(Batch::Ahead);
         }
         self.feed.look(now, slept)?;
         let due = self.pace.due(now).min(MESSAGES).min(self.left);
         let wall_ns = world.clock.wall_ns(now);
         let begin = publisher.next_sqn();
         let mut messages = 0;
-        let mut outcome = Burst::Waits;
+        let mut outcome = Batch::Waits;
         while messages < due {
             match self.feed.publish(wall_ns, publisher)? {
                 Step::Published(octets) => {
@@ -272,11 +290,11 @@ impl<P: Publish> Sending<P> {
                     break;
                 }
                 Step::Full => {
-                    outcome = Burst::Full;
+                    outcome = Batch::Full;
                     break;
                 }
                 Step::Ended => {
-                    outcome = Burst::Ended;
+                    outcome = Batch::Ended;
                     break;
                 }
             }
@@ -286,8 +304,8 @@ impl<P: Publish> Sending<P> {
             self.pace.sent(messages);
             self.messages += messages;
             self.left -= messages;
-            if outcome != Burst::Ended {
-                return Ok(Burst::Some);
+            if outcome != Batch::Ended {
+                return Ok(Batch::Some);
             }
         }
         Ok(outcome)
