@@ -368,7 +368,7 @@ fn what_fails_midway_is_summed_up_all_the_same() {
     let at = endpoint(17627);
     let mut sender = Running::start(&with(&["send", &at], &["--json", "--window", "64"]));
     sender.write(b"short\n");
-    sender.write(&[b'x'; 8 << 20]);
+    sender.write(&vec![b'x'; 8 << 20]);
     let sent = sender.finish().ended(1);
     assert!(sent.line().contains("does not fit") && sent.line().contains("--window"), "{sent:?}");
     assert_eq!((sent.figure("messages"), sent.figure("bytes")), (1, 5));
