@@ -371,7 +371,7 @@ fn what_fails_midway_is_summed_up_all_the_same() {
         let mut sender = Running::start(&with(&["send", &at], &[&["--json", "--window", "64"], workers].concat()));
         sender.write(b"short\n");
         receiver.await_progress("messages", 1);
-        sender.write(&[b'x'; 8 << 20]);
+        sender.write(&vec![b'x'; 8 << 20]);
         let sent = sender.finish().ended(1);
         assert!(sent.line().contains("does not fit") && sent.line().contains("--window"), "{sent:?}");
         assert_eq!((sent.figure("messages"), sent.figure("bytes")), (1, 5));
