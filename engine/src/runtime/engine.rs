@@ -29,7 +29,7 @@ use crate::time::{Time, nanos};
 use crate::wire::Tsi;
 
 /// How long a thread may take to come to its end after it should have.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a worker ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -259,7 +259,7 @@ impl Drop for Engine {
 
 impl Hand {
     /// Waits for the thread, but not for ever.
-    fn end(self, last: Option<Instant>) -> Ended {
+    pub(super) fn end(self, last: Option<Instant>) -> Ended {
         let interface = self.desk.interface().to_string();
         let lost = |failure: &str| Ended { interface: interface.clone(), failure: Some(failure.into()), frames: None };
         let Some(thread) = self.thread else { return lost("it never ran") };

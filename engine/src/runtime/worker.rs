@@ -471,7 +471,9 @@ impl<L: Link> Worker<L> {
         // A waker is foreign code: where one panics, the others are still to be woken.
         let tell = |ring: &dyn Fn()| drop(catch_unwind(AssertUnwindSafe(ring)));
         post.into_bells().for_each(|bell| tell(&|| bell.ring()));
-        running.iter().for_each(|running| tell(&|| running.tell_closed()));
+        for running in &running {
+            tell(&|| running.tell_closed());
+        }
         // Who asked something of a session is told with this.
         drop(running);
         drop(endpoint);

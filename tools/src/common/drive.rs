@@ -75,6 +75,10 @@ pub(crate) trait Drive: Sized {
     /// Publishes into the session.
     type Publisher: Publish;
 
+    /// Packets that may wait to be sent. Fewer would leave the link without work until more are published; more would be published long
+    /// before they leave, where a rate holds them back: their times would say nothing, and Ctrl-C would not end them soon.
+    const BACKLOG: u32;
+
     /// Begins.
     fn start(start: Start) -> Result<Self, Failure>;
 
@@ -135,17 +139,7 @@ impl Publish for Publisher {
                 claim.commit();
                 Ok(())
             }
-            Err(ClaimError::TooLong { .. }) => {
-                let mut claim = self.claim_apdu(len)?;
-                let mut at = 0;
-                for n in 0..claim.chunks() {
-                    let chunk = claim.chunk(n);
-                    write(at, chunk);
-                    at += chunk.len();
-                }
-                claim.commit();
-                Ok(())
-            }
+            Err(ClaimError::TooLong { .. }) => publish_chunks(self, len, write),
             Err(error) => Err(error),
         }
     }
@@ -162,6 +156,20 @@ impl Publish for Publisher {
     fn claim_max(&self) -> usize {
         Self::claim_max(self)
     }
+}
+
+/// Out of the way of messages that fit one packet, so that what writes those is compiled into their loop.
+#[cold]
+fn publish_chunks(to: &mut Publisher, len: usize, mut write: impl FnMut(usize, &mut [u8])) -> Result<(), ClaimError> {
+    let mut claim = to.claim_apdu(len)?;
+    let mut at = 0;
+    for n in 0..claim.chunks() {
+        let chunk = claim.chunk(n);
+        write(at, chunk);
+        at += chunk.len();
+    }
+    claim.commit();
+    Ok(())
 }
 
 /// The command's own loop drives it.
@@ -182,6 +190,9 @@ impl Inline {
 
 impl Drive for Inline {
     type Publisher = Publisher;
+
+    // Four batches of the link.
+    const BACKLOG: u32 = 256;
 
     fn start(start: Start) -> Result<Self, Failure> {
         let Start { link, pool, interface, .. } = start;

@@ -16,6 +16,9 @@ const SPIN_NS: u64 = 20_000;
 /// Where the doubling of a back-off begins and ends: below, a sleep costs more than it saves; above, a message waits for too long.
 const BACK_OFF_NS: (u64, u64) = (1_000, 1_000_000);
 
+/// Cores that a set of them can name.
+const CORES_MAX: usize = 1024;
+
 /// `--idle`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Idle {
@@ -109,12 +112,14 @@ impl From<Idle> for pgmx::Idle {
     }
 }
 
-/// Fails unless this process may run on a core.
+/// Fails unless a thread of this process may run on a core alone. Tried out, by a thread of its own: a core that was set aside is in
+/// nobody's mask until asked for.
 pub(crate) fn check(core: usize) -> Result<(), Failure> {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    if cores.iter().any(|one| one.id == core) {
+    let tried = || core < CORES_MAX && core_affinity::set_for_current(core_affinity::CoreId { id: core });
+    if std::thread::scope(|scope| scope.spawn(tried).join()).unwrap_or(false) {
         return Ok(());
     }
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
     let numbers: Vec<String> = cores.iter().map(|one| one.id.to_string()).collect();
     let numbers = numbers.join(", ");
     Err(Failure::usage(format_args!("--core {core}: this process has no such core; it has: {numbers}")))
@@ -165,5 +170,16 @@ mod tests {
         assert_eq!(failure.status, 2);
         assert!(failure.line.starts_with("--core 100000: this process has no such core; it has: "), "{}", failure.line);
         assert!(failure.line.ends_with(|last: char| last.is_ascii_digit()), "{}", failure.line);
+    }
+
+    #[test]
+    fn a_core_outside_of_our_own_mask_can_be_asked_for() {
+        let cores = core_affinity::get_core_ids().expect("Linux tells");
+        let [first, other, ..] = cores[..] else { return };
+        let outside = std::thread::spawn(move || {
+            pin(first.id).expect("it is ours");
+            check(other.id).is_ok()
+        });
+        assert!(outside.join().expect("no panic"));
     }
 }

@@ -117,6 +117,9 @@ impl Workers {
 impl Drive for Workers {
     type Publisher = Publisher;
 
+    // What the link sends while a thread that sleeps is told to go on, and does.
+    const BACKLOG: u32 = 1024;
+
     fn start(start: Start) -> Result<Self, Failure> {
         let Start { link, pool, interface, profile, idle, core, leases } = start;
         let mut engine = Engine::builder().over(&interface, link, pool).profile(profile).cores(core);
@@ -234,7 +237,7 @@ impl Drive for Workers {
 impl Publish for Publisher {
     #[inline]
     fn publish(&mut self, message: &[u8]) -> Result<(), ClaimError> {
-        self.try_publish(message).map(drop).map_err(refusal)
+        self.try_publish(message).map(drop).map_err(|error| refusal(&error))
     }
 
     #[inline]
@@ -246,7 +249,7 @@ impl Publish for Publisher {
                 Ok(())
             }
             Err(PublishError::TooLong { .. }) => {
-                let mut claim = self.try_claim_apdu(len).map_err(refusal)?;
+                let mut claim = self.try_claim_apdu(len).map_err(|error| refusal(&error))?;
                 let mut at = 0;
                 for n in 0..claim.chunks() {
                     let chunk = claim.chunk(n);
@@ -256,7 +259,7 @@ impl Publish for Publisher {
                 claim.commit();
                 Ok(())
             }
-            Err(error) => Err(refusal(error)),
+            Err(error) => Err(refusal(&error)),
         }
     }
 
@@ -276,8 +279,8 @@ impl Publish for Publisher {
 
 /// As the inline form says it. Why a worker is gone is told by the next turn.
 #[cold]
-fn refusal(error: PublishError) -> ClaimError {
-    match error {
+fn refusal(error: &PublishError) -> ClaimError {
+    match *error {
         PublishError::Full | PublishError::TimedOut => ClaimError::Full,
         PublishError::TooLong { len, max } => ClaimError::TooLong { len, max },
         _ => ClaimError::Closed,

@@ -245,8 +245,7 @@ impl<D: Drive> Ping<D> {
         match publisher.publish(self.inbox.handler_mut().form.ping(number)) {
             Ok(()) => Ok(true),
             // Why it is closed is told by the next turn.
-            Err(ClaimError::Closed) => Ok(false),
-            Err(ClaimError::Full) => Ok(false),
+            Err(ClaimError::Full | ClaimError::Closed) => Ok(false),
             Err(error) => Err(Failure::usage(format_args!("--size {}: {error}", self.size))),
         }
     }

@@ -37,11 +37,6 @@ use pace::Pace;
 const PACKETS: u32 = 64;
 /// Messages that are: many share a packet where they are batched, and nobody waits longer for that.
 const MESSAGES: u64 = 2048;
-/// Packets that may wait to be sent. Fewer would leave the link without work between two polls; more would be published long before they
-/// leave, where a rate holds them back: their times would say nothing, and Ctrl-C would not end them soon.
-const BACKLOG: i32 = 256;
-/// Of these, packets that still wait when a publisher that slept goes on: half of them, so that neither side waits for the other.
-const RESUME: u32 = 128;
 /// Octets a second below which a rate holds over any [`SLOW_BURST`]: 40 Mbit/s, where that is about the 64 packets that profiles allow.
 const SLOW: u64 = 5_000_000;
 /// Long enough to make up for a sleep that took too long, and short enough to be no burst for people.
@@ -256,8 +251,9 @@ impl<P: Publish> Sending<P> {
                     Batch::Waits if is_paced => until = until.min(self.pace.next()),
                     Batch::Waits => wait = self.feed.wake().map_or(Wait::News, Wait::Input),
                     Batch::Ahead => {
-                        let last = publisher.next_sqn().prev();
-                        wait = Wait::Lead(publisher, Sqn::new(last.get().wrapping_sub(RESUME)));
+                        // Until half of them have left, so that neither side waits for the other.
+                        let last = publisher.next_sqn().prev().minus(D::BACKLOG / 2);
+                        wait = Wait::Lead(publisher, last);
                     }
                     Batch::Full => wait = Wait::Room(publisher),
                     Batch::Some | Batch::Ended => {}
@@ -269,14 +265,14 @@ impl<P: Publish> Sending<P> {
 
     /// Publishes what is due, at most a batch.
     #[inline]
-    fn burst<D>(&mut self, world: &mut World<D>, now: Time, slept: bool) -> Result<Batch, Failure> {
+    fn burst<D: Drive>(&mut self, world: &mut World<D>, now: Time, slept: bool) -> Result<Batch, Failure> {
         let Some(publisher) = &mut self.publisher else { return Ok(Batch::Waits) };
         if self.left == 0 || self.until.is_some_and(|until| now >= until) {
             return Ok(Batch::Ended);
         }
         // Modulo 2^32, as sequence numbers are; a packet that is still open to records may have left before it counts.
         let waiting = publisher.next_sqn().distance_from(self.origin).wrapping_sub(self.left_packets).cast_signed();
-        if waiting >= BACKLOG {
+        if waiting >= D::BACKLOG.cast_signed() {
             return Ok(Batch::Ahead);
         }
         self.feed.look(now, slept)?;

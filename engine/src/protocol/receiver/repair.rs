@@ -18,6 +18,8 @@ use crate::wire::{MAX_NAK_LIST, Nak, Sqn, build};
 pub(super) const NAK_SQNS: usize = MAX_NAK_LIST + 1;
 /// Missing SQNs taken up in one call: the rest follows in the next. A ring of 65,536 would else stall its caller for a millisecond.
 const TAKE_UP: u32 = 512;
+/// Of what can be held so much of the beginning is hurried when frames run out: to hurry all of it delays all of it.
+const BLOCKING_SHARE: u32 = 8;
 /// However few frames there are, SQNs so near to the edge are asked for: one NAK's worth, so that the edge moves.
 const REACH_LEAST: u32 = NAK_SQNS as u32;
 /// Slots behind the oldest due SQN that are searched for NAKs that are nearly due: two full lists.
@@ -289,7 +291,7 @@ impl Session {
         match action {
             Action::BackOff => {
                 let at = self.back_off(tried, ctx);
-                let in_time = ctx.now.plus(self.longest_wait(sqn));
+                let in_time = ctx.now.plus(self.longest_wait(sqn, 0));
                 // RFC 3208 §6.3: random all the same, but not over an interval that ends when the trail has passed.
                 let at =
                     if at > in_time { at.min(in_time.max(ctx.now.plus(self.adapt.draw_hurried(ctx.rng)))) } else { at };
@@ -321,13 +323,12 @@ impl Session {
 
     /// Waits for an answer about `sqn`: for an interval that retries have made longer, but not until the trail has come.
     fn wait(&mut self, sqn: Sqn, interval: impl Fn(&Adapt, u32) -> u64, tried: u32, now: Time) {
-        // Long round trips are no reason to be silent for as long, when silence is what lets the trail pass.
-        let (full, least) = (interval(&self.adapt, tried), interval(&self.adapt, 0).min(self.adapt.shortest_wait()));
+        let (full, single) = (interval(&self.adapt, tried), interval(&self.adapt, 0));
         self.pace.see(now, self.lead);
-        let longest = self.longest_wait(sqn);
+        let longest = self.longest_wait(sqn, single);
         let Some(window) = &mut self.window else { return };
         // RFC 3208 §6.3, §16.2: the intervals are the receiver's choice, and a NAK in time is what holds the trail.
-        let wait = full.min(longest.max(least));
+        let wait = full.min(longest);
         if let Some(missing) = window.missing_mut(sqn)
             && now >= missing.tried_until
         {
@@ -336,11 +337,18 @@ impl Session {
         window.arm(sqn, now.plus(wait));
     }
 
-    /// How long an answer about `sqn` may be waited for: until the trail comes, or until what waits behind it has used up the frames.
-    fn longest_wait(&self, sqn: Sqn) -> u64 {
+    /// How long an answer about `sqn`, which one try takes `single` for, may be waited for: until the trail comes, or until what waits
+    /// behind it has used up the frames.
+    fn longest_wait(&self, sqn: Sqn, single: u64) -> u64 {
         let ahead = self.lead.next().distance_from(self.expected);
-        let until_full = self.pace.share_of(u64::from(self.reach.saturating_sub(ahead)));
-        self.pace.longest_wait(sqn, self.trail, self.lead).min(until_full)
+        // What stands in front of the rest: the later ones come to stand there when it moves.
+        let blocks = sqn.distance_from(self.expected) <= self.reach / BLOCKING_SHARE;
+        let until_full =
+            if blocks { self.pace.share_of(u64::from(self.reach.saturating_sub(ahead))) } else { u64::MAX };
+        // Long round trips are no reason to be silent for as long, when silence is what lets the trail pass. But frames are not spared by
+        // who asks again before the answer can be there.
+        let until_passed = self.pace.longest_wait(sqn, self.trail, self.lead);
+        until_passed.max(single.min(self.adapt.shortest_wait())).min(until_full.max(single))
     }
 
     /// Sends the NAKs that are due, oldest first, as many SQNs to a NAK as allowed.

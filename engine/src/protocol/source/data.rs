@@ -17,11 +17,14 @@ const BALANCE_MAX: i64 = 100 * 65_536;
 /// Repairs looked at in vain in one call: bounds its time. The rest is looked at in the next.
 const PASSED_MAX: u32 = 256;
 
+/// No second look at a slot in flight sooner than this. Completions take microseconds; asking much faster only burns cycles.
+const IN_FLIGHT_RETRY_NS: u64 = 10_000;
+
 /// What became of the repair that was next.
 enum Repair {
     /// It left, with this many octets.
     Left(u32),
-    /// It was none, or has to wait for its slot; there may be another.
+    /// It was none, or has to wait for its slot or its NCF; there may be another.
     Passed,
     /// No repair can leave until the rate allows it.
     OutOfRate,
@@ -44,12 +47,8 @@ impl Source {
     /// Sends new data and repairs, as many as there is room and rate for.
     pub(super) fn send_data(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) {
         let head = if self.spms.opened() && self.finish.sends_data() { self.window.head() } else { self.next };
-        // RFC 3208 §5.1.3, conformance 159: no repair before its NCF. Where NCFs wait for frames, new data alone goes on.
-        let unconfirmed = self.inbox.front().is_some();
-        if unconfirmed {
-            self.repairs_after = self.control_after;
-        }
-        if !unconfirmed && self.repairs.next_due().is_some_and(|due| due <= now) {
+        // Where NCFs wait for frames, new data goes on, and so do repairs that were confirmed, whose frames are their own.
+        if self.repairs.next_due().is_some_and(|due| due <= now) {
             self.send_mixed(now, pool, out, head);
         } else if self.next < head {
             self.send_new(now, pool, out, head);
@@ -63,7 +62,7 @@ impl Source {
         let apart = self.limiter.repairs_apart();
         let (mut repairs_stopped, mut data_stopped) = (false, false);
         self.repairs_after = now;
-        // Repairs that send nothing, because their slot is in flight or the trail has passed them, are bounded apart.
+        // Repairs that send nothing, because they have to wait or the trail has passed them, are bounded apart.
         let mut passed = 0;
         // conformance 43: an SPM may be due after so many packets, and then goes before the next of them.
         while out.room() > 0 && self.spms.packets_left() > 0 {
@@ -268,8 +267,13 @@ impl Source {
             self.stats.repairs_expired += 1;
             return Repair::Passed;
         }
+        // RFC 3208 §5.1.3, conformance 159: no repair before its NCF.
+        if self.repairs.is_unconfirmed(position, self.inbox.left()) {
+            self.repairs.defer(self.control_after);
+            return Repair::Passed;
+        }
         if self.window.in_flight(pool, position) {
-            self.repairs.defer(now);
+            self.repairs.defer(now.plus(IN_FLIGHT_RETRY_NS));
             self.stats.repairs_deferred += 1;
             return Repair::Passed;
         }

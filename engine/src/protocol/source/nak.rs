@@ -63,6 +63,9 @@ pub(super) struct Inbox {
     late: [(Sqn, Time); LATE_MAX],
     recent: [Option<Recent>; RECENT_MAX],
     oldest: usize,
+    /// NCFs that were queued so far, and that left.
+    queued: u64,
+    left: u64,
     /// NCFs that left since everything else last had its turn.
     run: u32,
     /// RFC 3208 §15.3: the network is assumed broken until the next SPM.
@@ -76,6 +79,8 @@ impl Inbox {
             late: [(Sqn::default(), Time::ZERO); LATE_MAX],
             recent: [None; RECENT_MAX],
             oldest: 0,
+            queued: 0,
+            left: 0,
             run: 0,
             contained: false,
         }
@@ -90,7 +95,13 @@ impl Inbox {
     /// It left.
     pub(super) fn pop(&mut self) {
         self.confirmations.pop_front();
+        self.left += 1;
         self.run = self.run.saturating_add(1);
+    }
+
+    /// How many NCFs have left: those with a number up to this.
+    pub(super) fn left(&self) -> u64 {
+        self.left
     }
 
     /// Whether NCFs left since [`Inbox::yielded`].
@@ -106,6 +117,7 @@ impl Inbox {
 
     pub(super) fn clear(&mut self) {
         self.confirmations.clear();
+        self.left = self.queued;
     }
 
     /// Whether this is the other copy of a NAK that was already counted: receivers multicast one with TTL 1 and send one to us.
@@ -287,12 +299,18 @@ impl Source {
         if starving || self.inbox.confirmations.len() == CONFIRMATIONS_MAX {
             // The repair comes all the same, or the receiver asks again; by then there is room.
             self.stats.ncfs_dropped += 1;
+            for sqn in asked.sqns() {
+                if let Standing::Window(position) = self.standing(sqn) {
+                    self.repairs.follows(position, self.inbox.queued);
+                }
+            }
             return;
         }
         let late_until = now.plus(self.ncf_repeat_ns);
+        self.inbox.queued += 1;
         for sqn in asked.sqns() {
             match self.standing(sqn) {
-                Standing::Window(position) => self.repairs.confirmed(now, position),
+                Standing::Window(position) => self.repairs.confirmed(now, position, self.inbox.queued),
                 Standing::Late => *self.inbox.late_slot(sqn) = (sqn, late_until),
                 Standing::Ahead => {}
             }

@@ -10,8 +10,6 @@ use std::collections::BinaryHeap;
 use super::config::{REPEAT_FLOOR, RepairDelay, SourceConfig};
 use crate::time::{Time, nanos};
 
-/// No second look at a slot in flight sooner than this. Completions take microseconds; asking much faster only burns cycles.
-const IN_FLIGHT_RETRY_NS: u64 = 10_000;
 /// [`REPEAT_FLOOR`] in nanoseconds.
 const REPEAT_FLOOR_NS: u64 = nanos(REPEAT_FLOOR);
 
@@ -42,6 +40,8 @@ struct Slot {
     position: u64,
     /// No NCF sooner.
     ncf_after: Time,
+    /// The number of the NCF that goes before the repair; 0: none does.
+    ncf: u64,
     /// When the last repair left; `None` before the first.
     repaired: Option<Time>,
     last_nak: Time,
@@ -59,6 +59,7 @@ struct Slot {
 const NOTHING: Slot = Slot {
     position: u64::MAX,
     ncf_after: Time::ZERO,
+    ncf: 0,
     repaired: None,
     last_nak: Time::ZERO,
     last_from: 0,
@@ -161,11 +162,25 @@ impl Repairs {
         self.slot(position).is_none_or(|slot| now >= slot.ncf_after)
     }
 
-    /// An NCF for `position` leaves.
-    pub(super) fn confirmed(&mut self, now: Time, position: u64) {
+    /// An NCF for `position` is queued, the `number`th of all.
+    pub(super) fn confirmed(&mut self, now: Time, position: u64, number: u64) {
         // RFC 3208 §5.2, conformance 59: further NCFs for identical NAKs are limited in rate.
         let after = now.plus(self.ncf_repeat_ns);
         self.slot_mut(position).ncf_after = after;
+        self.follows(position, number);
+    }
+
+    /// The repair of `position` leaves behind the `number`th NCF, unless it knows one to follow.
+    pub(super) fn follows(&mut self, position: u64, number: u64) {
+        let slot = self.slot_mut(position);
+        if slot.ncf == 0 {
+            slot.ncf = number;
+        }
+    }
+
+    /// Whether the repair of `position` waits for its NCF, when those up to the number `left` have left.
+    pub(super) fn is_unconfirmed(&self, position: u64, left: u64) -> bool {
+        self.slot(position).is_some_and(|slot| slot.ncf > left)
     }
 
     /// A NAK for `position`, which lies in the window `trail ..= last`.
@@ -258,10 +273,10 @@ impl Repairs {
         self.queue.pop();
     }
 
-    /// The repair that [`Repairs::peek`] showed has to wait for its slot to come back.
-    pub(super) fn defer(&mut self, now: Time) {
+    /// The repair that [`Repairs::peek`] showed has to wait until then.
+    pub(super) fn defer(&mut self, until: Time) {
         if let Some(mut top) = self.queue.peek_mut() {
-            top.0.0 = now.plus(IN_FLIGHT_RETRY_NS);
+            top.0.0 = until;
         }
     }
 
@@ -274,6 +289,7 @@ impl Repairs {
         let hold = if slot.hold_ns == 0 { base } else { 2 * u64::from(slot.hold_ns) };
         slot.hold_ns = hold.min(most) as u32;
         slot.repaired = Some(now);
+        slot.ncf = 0;
         slot.queued = false;
         slot.repairs = slot.repairs.saturating_add(1);
         slot.naks

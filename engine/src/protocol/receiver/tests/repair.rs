@@ -338,6 +338,33 @@ fn the_measured_round_trip_sets_the_waits() {
 }
 
 #[test]
+fn with_all_frames_in_use_nobody_asks_again_before_the_answer_can_be_there() {
+    let mut config = config(Profile::LowLatency);
+    config.held_max = 16;
+    let mut bench = Bench::new(&config);
+    bench.spm(1, 100, 4_999);
+    bench.odata(5_000, 100);
+    for round in 0..50 {
+        let sqn = 5_002 + 2 * round;
+        bench.odata(sqn, 100);
+        bench.pass(MS);
+        bench.ncf(&[sqn - 1]);
+        bench.rdata(sqn - 1, 100);
+    }
+    let rtt_ns = bench.receiver.sessions().next().expect("the session").repair_rtt_ns;
+    assert!((500 * US..1_100 * US).contains(&rtt_ns), "{rtt_ns}");
+    bench.sent.clear();
+    for sqn in 5_102..5_902 {
+        bench.odata(sqn, 100);
+        bench.pass(30 * US);
+    }
+    assert!(bench.receiver.stats().all.hold_refused > 0, "there was room");
+    let asked: Vec<u64> = bench.naks().filter(|nak| nak.sqns().contains(&5_101)).map(|nak| nak.at).collect();
+    assert!(asked.len() > 3, "it waits {asked:?}");
+    assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= rtt_ns), "{asked:?}");
+}
+
+#[test]
 fn without_a_free_frame_naks_wait_and_then_go() {
     let mut bench = joined(&plain(), 100);
     bench.odata(102, 100);

@@ -288,6 +288,28 @@ fn a_small_batch_is_filled_and_the_rest_waits_in_order() {
     assert_eq!(bench.odata(), (1000..1010).collect::<Vec<_>>());
 }
 
+/// conformance 159
+#[test]
+fn a_repair_waits_for_its_own_ncf_and_for_no_other() {
+    let mut bench = Bench::opened(&config(Profile::LowLatency));
+    bench.hold = true;
+    bench.publish(2);
+    bench.nak(&[1000]);
+    bench.run(us(50));
+    assert_eq!((bench.ncfs(), bench.rdata()), (vec![1000], vec![]), "confirmed, and in flight");
+
+    bench.complete();
+    let hoard: Vec<Frame> = core::iter::from_fn(|| bench.pool.take()).collect();
+    bench.nak(&[1001]);
+    bench.run(us(50));
+    assert_eq!((bench.ncfs(), bench.rdata()), (vec![1000], vec![1000]));
+    for frame in hoard {
+        bench.pool.put(frame);
+    }
+    bench.run(us(50));
+    assert_eq!((bench.ncfs(), bench.rdata()), (vec![1000, 1001], vec![1000, 1001]));
+}
+
 #[test]
 fn without_loose_frames_data_still_flows_and_the_rest_follows_when_there_are_some() {
     let mut bench = Bench::opened(&config(Profile::Lan));
