@@ -366,12 +366,19 @@ fn a_slow_rate_is_one_from_the_first_packet_on() {
 #[test]
 fn what_fails_midway_is_summed_up_all_the_same() {
     let at = endpoint(17627);
-    let mut sender = Running::start(&with(&["send", &at], &["--json", "--window", "64"]));
-    sender.write(b"short\n");
-    sender.write(&vec![b'x'; 8 << 20]);
-    let sent = sender.finish().ended(1);
-    assert!(sent.line().contains("does not fit") && sent.line().contains("--window"), "{sent:?}");
-    assert_eq!((sent.figure("messages"), sent.figure("bytes")), (1, 5));
+    for workers in [&[][..], &["--workers", "1"]] {
+        let mut receiver = Running::start_ready(&with(&["recv", &at], &["--json"]));
+        let mut sender = Running::start(&with(&["send", &at], &[&["--json", "--window", "64"], workers].concat()));
+        sender.write(b"short\n");
+        receiver.await_progress("messages", 1);
+        sender.write(&vec![b'x'; 8 << 20]);
+        let sent = sender.finish().ended(1);
+        assert!(sent.line().contains("does not fit") && sent.line().contains("--window"), "{sent:?}");
+        assert_eq!((sent.figure("messages"), sent.figure("bytes")), (1, 5));
+        // Who listens is told, and does not wait for the rest.
+        let received = receiver.finish().ended(1);
+        assert_eq!(received.json()["events"][1]["cause"], "Aborted(0)", "{received:?}");
+    }
     let receiver = Running::start_ready(&with(&["recv", &at], &["--json", "--out", "/dev/full"]));
     run(&with(&["send", &at], &["--count", "3"])).ended(0);
     let received = receiver.finish().ended(1);

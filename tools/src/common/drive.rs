@@ -37,6 +37,9 @@ pub(crate) struct Start {
     pub(crate) leases: u32,
 }
 
+/// Why a session was aborted, as far as receivers are told (RFC 3208 §9.8).
+pub(super) const NO_REASON: u8 = 0;
+
 /// Where messages go.
 pub(crate) trait Publish {
     /// Publishes a copy of this message, if there is room now.
@@ -102,6 +105,9 @@ pub(crate) trait Drive: Sized {
 
     /// Ends the session: nothing more is published.
     fn end(&mut self, publisher: Self::Publisher, now: Time);
+
+    /// Ends the session at once: receivers are told that more was to come.
+    fn abort(&mut self, publisher: Self::Publisher, now: Time);
 
     /// How far its life has come.
     fn state(&self) -> SourceState;
@@ -239,6 +245,13 @@ impl Drive for Inline {
         drop(publisher);
         if let Some(source) = self.source.and_then(|id| self.endpoint.source_mut(id)) {
             source.close(now);
+        }
+    }
+
+    fn abort(&mut self, publisher: Publisher, now: Time) {
+        drop(publisher);
+        if let Some(source) = self.source.and_then(|id| self.endpoint.source_mut(id)) {
+            source.abort(now, NO_REASON);
         }
     }
 

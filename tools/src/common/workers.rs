@@ -13,7 +13,7 @@ use pgmx::time::Time;
 use pgmx::wire::Sqn;
 use pgmx::{Close, Closing, Engine, PublishError, Publisher, PublisherConfig, Subscriber, SubscriberConfig};
 
-use super::drive::{Drive, Publish, Start, Wait};
+use super::drive::{Drive, NO_REASON, Publish, Start, Wait};
 use super::failure::Failure;
 use super::idle::Idler;
 use super::kernel;
@@ -191,6 +191,10 @@ impl Drive for Workers {
             let last = publisher.next_sqn().prev();
             Ending::Draining(publisher, last)
         };
+    }
+
+    fn abort(&mut self, publisher: Publisher, _: Time) {
+        self.ending = Ending::Lingering(publisher.close(Close::Abort(NO_REASON)));
     }
 
     fn state(&self) -> SourceState {

@@ -43,6 +43,8 @@ const SLOW: u64 = 5_000_000;
 const SLOW_BURST: Duration = Duration::from_millis(20);
 /// How long a session that was ended by Ctrl-C still answers.
 const STOP_LINGER_NS: u64 = 3_000_000_000;
+/// How long receivers are told of a failure: time for some SPMs, any of which may be lost.
+const ABORT_LINGER_NS: u64 = 300_000_000;
 /// Nobody sleeps longer: a signal that comes just before a sleep begins must not wait for it.
 const REST: Duration = Duration::from_millis(100);
 
@@ -150,6 +152,9 @@ fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
     };
     let mut inbox = Inbox::new(Deaf);
     let outcome = sending.run(&mut world, &mut inbox);
+    if outcome.is_err() {
+        sending.abort(&mut world, &mut inbox);
+    }
     sending.live.clear();
     let lasted = Duration::from_nanos(sending.last.since(sending.first.unwrap_or(sending.last)));
     let mut report = Report::new(&world.path, sending.messages, sending.bytes, lasted);
@@ -316,6 +321,26 @@ impl<P: Publish> Sending<P> {
     fn end<D: Drive<Publisher = P>>(&mut self, world: &mut World<D>, now: Time) {
         if let Some(publisher) = self.publisher.take() {
             world.drive.end(publisher, now);
+        }
+    }
+
+    /// What failed is told to receivers, who would wait for the rest until their patience ends. If it is the link that failed, nobody
+    /// is told.
+    #[cold]
+    fn abort<D: Drive<Publisher = P>>(&mut self, world: &mut World<D>, inbox: &mut Inbox<Deaf>) {
+        let Some(publisher) = self.publisher.take() else { return };
+        let begun = world.clock.now();
+        world.drive.abort(publisher, begun);
+        while world.drive.state() != SourceState::Done && !world.stop.is_urgent() {
+            let now = world.clock.now();
+            let left = ABORT_LINGER_NS.saturating_sub(now.since(begun));
+            let outcome = match world.poll(now, inbox) {
+                Ok(0) => world.rest(now, Duration::from_nanos(left).min(REST), Wait::News).map(drop),
+                outcome => outcome.map(drop),
+            };
+            if outcome.is_err() || left == 0 {
+                return;
+            }
         }
     }
 
