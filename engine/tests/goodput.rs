@@ -199,6 +199,8 @@ struct Plan {
     receivers: Vec<Place>,
     /// The receiver that does nothing in this time.
     stall: Option<(usize, Duration, Duration)>,
+    /// The receiver that is not there before this time, and the percentage of the window that is offered to it.
+    late: Option<(usize, Duration, u8)>,
     /// Frames of each receiver, if not as many as it would like.
     frames: Option<u32>,
 }
@@ -219,6 +221,7 @@ impl Plan {
                 .map(|(n, &lost_ppm)| Place { way_ns: 5_000 + 10_000 * n as u64, lost_ppm, ..PLACE })
                 .collect(),
             stall: None,
+            late: None,
             frames: None,
         }
     }
@@ -267,7 +270,8 @@ fn node(line: Line, frames: u32) -> Node {
 /// Plays a plan to its end; `patience` of virtual time is the end in any case.
 fn play(plan: &Plan, patience: Duration) -> Outcome {
     let switch = Switch::default();
-    let config = SourceConfig::profile(plan.profile, GROUP, PORT);
+    let mut config = SourceConfig::profile(plan.profile, GROUP, PORT);
+    config.late_join_percent = plan.late.map(|(_, _, percent)| percent);
     let mut source = node(Line::plug(&switch, plan.source, plan.seed), config.frames());
     let tsi = Tsi::new(Gsi::new([7; 6]), 9000);
     let (id, mut publisher) =
@@ -311,6 +315,10 @@ fn play(plan: &Plan, patience: Duration) -> Outcome {
                 who == n && (from.as_nanos()..to.as_nanos()).contains(&u128::from(now.since(begin)))
             });
             if stalled {
+                continue;
+            }
+            if plan.late.is_some_and(|(who, from, _)| who == n && u128::from(now.since(begin)) < from.as_nanos()) {
+                switch.borrow_mut()[n + 1].arriving.clear();
                 continue;
             }
             node.ear.now = now;
@@ -501,6 +509,24 @@ fn a_receiver_with_few_frames_asks_for_no_more_than_it_can_hold() {
         outcome.is_complete(&plan);
         let stats = &outcome.heard[0].stats;
         assert!(stats.nak_sqns_sent <= 3 * plan.packets / 20, "{stats:?}");
+    }
+}
+
+/// RFC 3208 §9.4, conformance 42, 73
+#[test]
+fn a_receiver_that_comes_late_in_full_traffic_gets_the_history_that_is_offered() {
+    for profile in PROFILES {
+        let mut plan = Plan::new(profile, &[0, 10_000]);
+        (plan.per_s, plan.packets) = (200_000, 60_000);
+        // A time between two SPMs.
+        plan.late = Some((1, Duration::from_micros(100_050), 100));
+        let outcome = play(&plan, PATIENCE);
+        outcome.show(&format!("{profile:?}, late"));
+        outcome.is_complete(&plan);
+        assert!(outcome.heard[1].stats.repaired_packets >= 20_000, "it was there from the beginning");
+        plan.late = Some((1, Duration::from_micros(100_050), 0));
+        let late = &play(&plan, PATIENCE).heard[1];
+        assert!(late.came < 40_500 && late.lost == 0, "history that was not offered: {}", late.came);
     }
 }
 

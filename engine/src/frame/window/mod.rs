@@ -48,7 +48,9 @@ pub struct SlotLayout {
     pub front: u16,
     /// Octets that options and payload may fill together, so that a repair still fits the path.
     pub room: u16,
-    /// Octets of options on every data packet that is no fragment, without the leading OPT_LENGTH.
+    /// Octets of options on every data packet (OPT_JOIN), without the leading OPT_LENGTH.
+    pub every_options: u16,
+    /// Octets of options on every data packet that is no fragment besides.
     pub common_options: u16,
     /// Octets of options on the very first packet besides (OPT_SYN).
     pub first_options: u16,
@@ -68,7 +70,7 @@ impl SlotLayout {
     /// Octets of options in front of the payload at `position`.
     #[inline]
     pub fn options(&self, position: u64, fragmented: bool) -> u16 {
-        let mut octets = if fragmented { Self::OPT_FRAGMENT } else { self.common_options };
+        let mut octets = self.every_options + if fragmented { Self::OPT_FRAGMENT } else { self.common_options };
         if position == 0 {
             octets += self.first_options;
         }

@@ -11,6 +11,9 @@ use crate::frame::Frame;
 use crate::protocol::{Delivery, End, Event, LossCause, Place, Sink};
 use crate::wire::Sqn;
 
+/// APDUs handed over in one call; the rest follows in the next. A ring of 65,536 would else keep the link waiting for milliseconds.
+const TURNS_MAX: u32 = 1_024;
+
 /// Losses not yet reported: one range with one cause.
 #[derive(Clone, Copy, Debug)]
 struct Lost {
@@ -36,8 +39,17 @@ impl Session {
     pub(super) fn drain<S: Sink>(&mut self, ctx: &mut Ctx<'_, &mut S>) {
         if self.phase == Phase::Live {
             let mut lost = None;
-            // Every turn moves the edge: at most a ring's length of them, and one for what lies behind the ring.
-            while self.phase == Phase::Live && !self.expected.is_after(self.lead) && self.turn(&mut lost, ctx) {}
+            let mut turns = 0;
+            // Every turn moves the edge: at most a ring's length of them, and one for what lies behind the ring. What the trail has passed is
+            // never left behind, so that all others may rely on an edge that is inside the window.
+            while self.phase == Phase::Live
+                && !self.expected.is_after(self.lead)
+                && (turns < TURNS_MAX || self.expected.is_before(self.trail))
+                && self.turn(&mut lost, ctx)
+            {
+                turns += 1;
+            }
+            self.more = turns >= TURNS_MAX;
             self.report(&mut lost, ctx);
         }
         if self.phase == Phase::Live {

@@ -110,6 +110,8 @@ pub(super) struct Session {
     pub(super) spmr: Spmr,
     /// No frame could be had for a packet: not before this time again.
     pub(super) frames_at: Time,
+    /// There may be more to hand over.
+    pub(super) more: bool,
     /// When to be called.
     pub(super) next: Time,
 }
@@ -152,6 +154,7 @@ impl Session {
             repair_at_hand: false,
             spmr: Spmr::Idle,
             frames_at: Time::ZERO,
+            more: false,
             next: now,
         }
     }
@@ -247,6 +250,9 @@ impl Session {
             self.end(End::Expired, ctx);
             return true;
         }
+        if self.more {
+            self.drain(ctx);
+        }
         self.run_repairs(ctx);
         self.run_spmr(ctx);
         self.reschedule(ctx.set, ctx.now);
@@ -256,6 +262,9 @@ impl Session {
     /// Finds out when to be called.
     pub(super) fn reschedule(&mut self, set: &Settings, now: Time) {
         let mut next = self.spm_at.plus(set.expiry_ns);
+        if self.more && self.phase != Phase::Over {
+            next = now;
+        }
         if self.phase != Phase::Over {
             next = next.min(self.spmr.deadline()).min(self.repairs_deadline(set));
             if self.has_naks_due() && self.may_nak() && now < self.frames_at {

@@ -8,7 +8,7 @@ use super::rate::{Class, Limiter};
 use super::{RETRY_NS, Source};
 use crate::frame::{Apdu, Frame, Outgoing, Pool, TxBatch};
 use crate::time::Time;
-use crate::wire::build::{Content, DATA_HEADER_LEN, DataOptions, DataType, RECORDS_HEADER_LEN, patch_data};
+use crate::wire::build::{Content, DATA_HEADER_LEN, DataOptions, DataType, RECORDS_HEADER_LEN, patch_data, patch_join};
 use crate::wire::{Fragment, Sqn, checksum};
 
 /// How far new data and repairs may get out of balance, in octets × percent: some large packets' worth.
@@ -128,7 +128,7 @@ impl Source {
                 break;
             }
             let end = end.min(self.window.settled());
-            if from == self.syn_position {
+            if from == self.syn_position || self.config.late_join_percent.is_some() {
                 self.send_with_options(pool, out, trail);
             } else {
                 match (self.config.batch, self.limiter.is_limited()) {
@@ -254,6 +254,8 @@ impl Source {
             }),
             // RFC 3208 §9.6.2, conformance 41: the first packet alone.
             syn: position == self.syn_position,
+            // RFC 3208 §9.4, conformance 42: while data flows, whoever comes late hears data before the next SPM.
+            join: self.join(),
             records: self.config.batch && apdu.is_none(),
             ..DataOptions::NONE
         }
@@ -279,7 +281,7 @@ impl Source {
         }
         let slot = self.window.slot(position);
         let syn = position == self.syn_position;
-        let options = if slot.apdu.is_some() || syn || self.config.batch {
+        let options = if slot.apdu.is_some() || syn || self.config.batch || self.config.late_join_percent.is_some() {
             self.data_options(position, slot.apdu).len()
         } else {
             0
@@ -312,10 +314,11 @@ impl Source {
     /// The packet as a repair: the very frame where the header form is the same, a copy where Router Alert makes it longer.
     fn repair_frame(&mut self, pool: &mut Pool, position: u64, front: u16) -> Option<Frame> {
         // RFC 3208 §8.2, conformance 38: the payload of then, the trail of now.
-        let trail = self.sqn_of(self.window.trail());
+        let (trail, join) = (self.sqn_of(self.window.trail()), self.join());
         if !self.config.router_alert || self.path.alert == 0 {
             let packet = self.window.packet_mut(pool, position, front)?;
             patch_data(packet, DataType::Rdata, trail);
+            join.inspect(|join| patch_join(packet, *join));
             return self.window.lend(pool, position, front);
         }
         let mut frame = self.loose(pool)?;
@@ -324,6 +327,7 @@ impl Source {
         let copy = pool.bytes_mut(&mut frame);
         copy.copy_from_slice(packet);
         patch_data(copy, DataType::Rdata, trail);
+        join.inspect(|join| patch_join(copy, *join));
         Some(frame)
     }
 }

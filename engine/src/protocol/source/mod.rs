@@ -201,6 +201,7 @@ impl Source {
         Ok(SlotLayout {
             front: start as u16 + DATA_HEADER_LEN as u16,
             room: tpdu - DATA_HEADER_LEN as u16,
+            every_options: if config.late_join_percent.is_some() { 8 } else { 0 },
             common_options: if config.batch { 4 } else { 0 },
             first_options: if config.syn { 4 } else { 0 },
             batch: config.batch,
@@ -253,6 +254,7 @@ impl Source {
             released: self.notes.released(),
             repairs: self.stats.rdata,
             asked_again_ns: self.repairs.asked_again_ns(),
+            repairs_wait: self.repairs.next_due().is_some(),
         }
     }
 

@@ -37,6 +37,8 @@ pub(super) struct View {
     pub(super) repairs: u64,
     /// How long who lost a repair takes to ask again.
     pub(super) asked_again_ns: u64,
+    /// Whether any repair waits.
+    pub(super) repairs_wait: bool,
 }
 
 /// Data that leaves the window together.
@@ -223,7 +225,8 @@ impl Trail {
     /// Whether a repair waits in the increment window. Looks at each position once, unless a NAK comes for it again.
     fn is_waiting(&mut self, view: &View, waits: impl Fn(u64) -> bool) -> bool {
         let end = (view.trail + self.increment).min(view.next);
-        self.looked_to = self.looked_to.max(view.trail);
+        // On the way of every packet: where nothing is asked for there is nothing to look for.
+        self.looked_to = if view.repairs_wait { self.looked_to.max(view.trail) } else { end };
         while self.looked_to < end && !waits(self.looked_to) {
             self.looked_to += 1;
         }

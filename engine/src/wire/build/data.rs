@@ -285,6 +285,26 @@ fn write_options(out: &mut [u8], data_type: DataType, options: &DataOptions) -> 
     Ok(out.close().0)
 }
 
+/// Replaces what `OPT_JOIN` says in a data packet that was built before; the checksum follows. A packet that has none is left alone.
+pub fn patch_join(packet: &mut [u8], join: Sqn) {
+    const FRAGMENT_LEN: usize = 16;
+    let first = DATA_HEADER_LEN + OPTION_HEADER_LEN;
+    let kind = |at: usize| packet.get(at).map(|octet| octet & 0x7F);
+    // Nothing but OPT_FRAGMENT is ever written in front of it; see `write_options`.
+    let at = if kind(first) == Some(code::FRAGMENT) { first + FRAGMENT_LEN } else { first };
+    if packet.get(5).is_none_or(|flags| !Flags::from_bits(*flags).has_options()) || kind(at) != Some(code::JOIN) {
+        return;
+    }
+    let body = at + OPTION_HEADER_LEN;
+    let Some(old) = packet.get(body..).and_then(|body| body.first_chunk()).copied() else { return };
+    let checksum = u16::from_be_bytes([packet[6], packet[7]]);
+    // RFC 1624, equation 3. The option begins at an even octet.
+    let without = Sum::ZERO.plus_u16(!checksum).plus_u32(!u32::from_be_bytes(old));
+    let checksum = without.plus_u32(join.get()).finish();
+    packet[6..8].copy_from_slice(&checksum.to_be_bytes());
+    packet[body..][..4].copy_from_slice(&join.get().to_be_bytes());
+}
+
 /// Turns a data packet that was built before into the one to send now: type and trail are replaced, the checksum follows.
 ///
 /// `packet` is the built header with its options; the payload may follow, and is not looked at. Other slices than such a

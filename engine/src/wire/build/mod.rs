@@ -11,7 +11,9 @@ mod data;
 mod writer;
 
 pub use control::{NakOptions, NakType, SpmOptions, ack, nak, poll, polr, spm, spmr};
-pub use data::{Content, DATA_HEADER_LEN, DataOptions, DataTemplate, DataType, RECORDS_HEADER_LEN, patch_data};
+pub use data::{
+    Content, DATA_HEADER_LEN, DataOptions, DataTemplate, DataType, RECORDS_HEADER_LEN, patch_data, patch_join,
+};
 
 use super::ids::Tsi;
 

@@ -249,3 +249,22 @@ fn an_empty_apdu_is_delivered() {
     bench.data_with(DataType::Odata, 101, 100, &DataOptions::NONE, b"");
     assert_eq!((bench.said(), bench.application.payloads[1].len()), (vec![Said::Data(101)], 0));
 }
+
+#[test]
+fn what_waits_behind_a_hole_is_handed_over_in_pieces_and_all_of_it() {
+    let mut config = config(Profile::Lan);
+    (config.window_slots, config.held_max) = (4096, 4096);
+    let mut bench = joined(&config, u32::MAX - 500);
+    for n in 2..=3_000 {
+        bench.odata((u32::MAX - 500).wrapping_add(n), u32::MAX - 500);
+    }
+    bench.rdata(u32::MAX - 499, u32::MAX - 500);
+    let first = bench.said().len();
+    assert!((1_000..2_500).contains(&first), "{first} at once");
+    // What comes in between waits for its turn.
+    bench.odata((u32::MAX - 500).wrapping_add(3_001), u32::MAX - 500);
+    bench.pass(0);
+    let info = bench.receiver.sessions().next().expect("the session");
+    assert_eq!((info.held, info.expected), (0, Some(Sqn::new((u32::MAX - 500).wrapping_add(3_002)))));
+    assert_eq!(first + bench.said().len(), 3_001);
+}

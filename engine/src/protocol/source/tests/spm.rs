@@ -252,6 +252,44 @@ fn late_joiners_are_offered_their_percentage_of_the_window_and_never_more_than_i
     assert_eq!(join(&mut bench), 1000 + 30 - 16);
 }
 
+/// RFC 3208 §9.4, conformance 42
+#[test]
+fn the_offer_to_late_joiners_is_in_every_data_packet_as_it_stands_at_that_moment() {
+    for (profile, batch, syn) in
+        [(Profile::Lan, false, true), (Profile::LowLatency, false, false), (Profile::LowLatency, true, true)]
+    {
+        let mut config = config(profile);
+        (config.late_join_percent, config.batch, config.syn) = (Some(25), batch, syn);
+        let mut bench = Bench::opened(&config);
+        let longest = vec![7; bench.publisher.claim_max()];
+        for message in [&longest[..], b"", &[1; 5_000], b"x", &[2; 1_440]] {
+            bench.publisher.publish(message).expect("room");
+            bench.flush();
+        }
+        for _ in 0..20 {
+            bench.publisher.publish(b"more").expect("room");
+            bench.flush();
+        }
+        let sent = bench.take();
+        let (mut count, mut fragments) = (0, 0);
+        for sent in &sent {
+            let Some(data) = sent.odata() else { continue };
+            let offered = data.sqn.minus(data.sqn.distance_from(Sqn::new(1000)).min(16));
+            assert_eq!(sent.header.options.join(&sent.bytes), Some(offered), "{:?}", sent.header);
+            count += 1;
+            fragments += u32::from(sent.header.options.fragment(&sent.bytes).is_some());
+        }
+        assert!(fragments >= 4 && count >= fragments + 23, "{fragments} of {count}");
+        bench.nak(&(1000..1000 + count).collect::<Vec<_>>());
+        bench.run(ms(10));
+        // The bench has parsed them all, and so looked at their checksums.
+        let now = Some(Sqn::new(1000 + count - 16));
+        let repairs: Vec<_> = bench.sent.iter().filter(|sent| sent.rdata().is_some()).collect();
+        assert_eq!(repairs.len() as u32, count);
+        assert!(repairs.iter().all(|sent| sent.header.options.join(&sent.bytes) == now));
+    }
+}
+
 /// conformance 43
 #[test]
 fn without_frames_the_spm_after_so_many_packets_is_waited_for_and_time_goes_on() {
