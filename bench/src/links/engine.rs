@@ -116,6 +116,7 @@ impl<L: Link> Contestant for Engine<L> {
         let layout = SlotLayout {
             front,
             room: path.mtu - path.ip_header - path.alert - DATA_HEADER_LEN as u16,
+            every_options: 0,
             common_options: 0,
             first_options: 0,
             batch: false,
