@@ -175,7 +175,9 @@ fn as_nobody() -> (Command, Scratch) {
     static COPIES: AtomicU32 = AtomicU32::new(0);
     // Where the command lies, nobody may look.
     let copy = Scratch::new(&format!("pgmx-{}", COPIES.fetch_add(1, Ordering::Relaxed)));
-    std::fs::copy(PGMX, &copy.0).expect("room for a copy");
+    // By another process: a child that a test beside this one forks would hold the file open for writing, and nobody could run it.
+    let copied = Command::new("cp").arg(PGMX).arg(&copy.0).status().expect("a `cp`");
+    assert!(copied.success(), "room for a copy");
     std::fs::set_permissions(&copy.0, PermissionsExt::from_mode(0o755)).expect("our own file");
     let mut command = Command::new(&copy.0);
     command.current_dir("/");
