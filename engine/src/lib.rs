@@ -91,3 +91,8 @@ pub use runtime::{
     Publisher, PublisherConfig, ReceiveError, Received, SharedPublisher, Subscriber, SubscriberConfig, SubscriberStats,
     UnknownIdle, WorkerGone, WorkerStats,
 };
+
+/// The program of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -88,7 +88,7 @@ fn what_the_receive_buffer_had_no_room_for_is_told_with_the_next_packet() {
 fn full_window(side: &mut Side, slots: u32) -> (Writer, Reader) {
     let front = side.pool.layout().start + side.link.path().front;
     let run = side.pool.take_run(slots).expect("frames enough");
-    let layout = SlotLayout { front, room: 1400, common_options: 0, first_options: 0, batch: false };
+    let layout = SlotLayout::plain(front, 1400);
     let (mut writer, mut reader) = window(&side.pool, run, layout);
     for n in 0..u64::from(slots) {
         let octets = data(&[&n.to_be_bytes()[..], &[0; 900]].concat());

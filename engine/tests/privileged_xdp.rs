@@ -83,7 +83,7 @@ impl Host {
     fn window(&mut self, slots: u32) -> (Writer, Reader) {
         let front = self.pool.layout().start + self.link.path().front + DATA_HEADER_LEN as u16;
         let run = self.pool.take_run(slots).expect("frames enough");
-        window(&self.pool, run, SlotLayout { front, room: 1452, common_options: 0, first_options: 0, batch: false })
+        window(&self.pool, run, SlotLayout::plain(front, 1452))
     }
 
     /// Puts the slot at `position` into the batch as ODATA; false while it is in flight.

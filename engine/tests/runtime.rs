@@ -17,7 +17,7 @@ use pgmx::link::auto::{AnyLink, LinkConfig, open};
 use pgmx::link::{Channel, Link, LinkError};
 use pgmx::protocol::config::Profile;
 use pgmx::protocol::receiver::OnLoss;
-use pgmx::protocol::source::{Linger, SourceConfig};
+use pgmx::protocol::source::{Burst, Linger, Rate, SourceConfig};
 use pgmx::protocol::{End, Event, LossCause};
 use pgmx::time::Time;
 use pgmx::{
@@ -205,15 +205,18 @@ fn many_producers_share_one_session_and_each_keeps_its_order() {
             seen[producer] += 1;
         }
     });
-    assert_eq!(
-        shared.publish(&vec![0; (16 << 20) + 1]),
-        Err(PublishError::TooLong { len: (16 << 20) + 1, max: 16 << 20 })
-    );
+    // What is taken is published: no more than fits the window of 256 packets of 1,400 octets, headers and all.
+    let Err(PublishError::TooLong { max, .. }) = shared.publish(&vec![0; 16 << 20]) else { panic!("it does not fit") };
+    assert!((256 * 1_300..256 * 1_400).contains(&max), "{max}");
+    assert_eq!(shared.publish(&vec![0; max + 1]), Err(PublishError::TooLong { len: max + 1, max }));
+    let longest = patterned(9, max);
+    shared.publish(&longest).expect("room");
+    assert!(next(&mut subscriber).to_vec() == longest);
     shared.publish(b"last").expect("room");
     shared.flush(LONG).expect("it leaves");
     let other = shared.clone();
     let stats = shared.close(Close::Graceful).wait(LONG).expect("an end");
-    assert_eq!(stats.odata, u64::from(4 * EACH) + 1);
+    assert_eq!(stats.odata, u64::from(4 * EACH) + 256 + 1);
     assert_eq!(other.publish(b"late"), Err(PublishError::Closed));
 }
 
@@ -234,6 +237,9 @@ fn a_full_window_is_an_error_a_deadline_or_a_wait_but_never_a_loss() {
     assert_eq!(publisher.publish_until(b"more", soon), Err(PublishError::TimedOut));
     assert!(Instant::now() >= soon);
     assert!(matches!(publisher.claim_until(4, Instant::now()), Err(PublishError::TimedOut)));
+    assert!(matches!(publisher.claim_apdu_until(4_000, Instant::now()), Err(PublishError::TimedOut)));
+    let pieces = [IoSlice::new(b"mo"), IoSlice::new(b"re")];
+    assert_eq!(publisher.publish_vectored_until(&pieces, Instant::now()), Err(PublishError::TimedOut));
     publisher.flush(LONG).expect("all of it leaves");
     publisher.advance_trail(first.plus(10));
     // Ten slots, as soon as the worker has seen it.
@@ -279,6 +285,12 @@ fn a_task_waits_for_room_and_for_messages_without_an_executor_of_ours() {
                 let mut claim = publisher.claim_async(4).await.expect("room");
                 claim.copy_from_slice(&2_000_u32.to_be_bytes());
                 claim.commit();
+                let (front, back) = (2_001_u32.to_be_bytes(), [0; 5_000]);
+                let pieces = [IoSlice::new(&front), IoSlice::new(&back)];
+                publisher.publish_vectored_async(&pieces).await.expect("room, sooner or later");
+                let mut claim = publisher.claim_apdu_async(5_004).await.expect("room, sooner or later");
+                claim.write_all(&2_002_u32.to_be_bytes()).expect("as much as was claimed");
+                claim.commit();
             });
         });
         block_on(async {
@@ -289,7 +301,7 @@ fn a_task_waits_for_room_and_for_messages_without_an_executor_of_ours() {
                     wanted += 1;
                 }
             }
-            while wanted <= 2_000 {
+            while wanted <= 2_002 {
                 let item = std::future::poll_fn(|cx| Pin::new(&mut subscriber).poll_next(cx)).await;
                 if let Received::Message(message) = item.expect("it does not end").expect("the worker lives") {
                     assert_eq!(number(&message), wanted);
@@ -580,10 +592,169 @@ fn a_wait_ends_when_the_engine_does() {
         });
         thread::sleep(Duration::from_millis(20));
         drop(engine);
-        assert!(full.join().expect("no panic").to_string().ends_with("gone: the engine was shut down"));
-        assert!(crowded.join().expect("no panic").to_string().ends_with("gone: the engine was shut down"));
+        // Which of both comes first is nobody's business.
+        for publisher in [full, crowded] {
+            let error = publisher.join().expect("no panic");
+            assert!(matches!(error, PublishError::Closed | PublishError::WorkerGone(_)), "{error}");
+        }
         assert!(deaf.join().expect("no panic").to_string().ends_with("gone: the engine was shut down"));
     });
+}
+
+/// A thread that publishes until that fails; says what with, at the latest when the engine ends.
+fn publishing<P: Send + 'static>(
+    publisher: P,
+    mut publish: impl FnMut(&mut P) -> Option<PublishError> + Send + 'static,
+) -> thread::JoinHandle<PublishError> {
+    let mut publisher = publisher;
+    thread::spawn(move || {
+        loop {
+            if let Some(error) = publish(&mut publisher) {
+                return error;
+            }
+        }
+    })
+}
+
+/// Waits until the window of a session that nothing moves the trail of is full.
+fn until_full(odata: impl Fn() -> u64) {
+    let begun = Instant::now();
+    while odata() < 256 {
+        assert!(begun.elapsed() < LONG);
+        thread::yield_now();
+    }
+    // And until whoever publishes has found out.
+    thread::sleep(Duration::from_millis(50));
+}
+
+#[test]
+fn who_waits_for_room_learns_at_once_that_the_session_was_closed() {
+    let engine = on_loopback(29_117).build().expect("loopback");
+    let mut config = session();
+    config.advance = pgmx::protocol::source::Advance::Application;
+    let linger = Duration::from_secs(4);
+    config.linger = Linger::Quiet { quiet: linger, at_most: linger };
+    // By another clone.
+    let shared = engine.shared_publisher(&PublisherConfig::from(config.clone()).queue(1)).expect("a publisher");
+    let waiting = publishing(shared.clone(), |shared| shared.publish(b"on and on").err());
+    until_full(|| shared.stats().expect("it lives").odata);
+    let begun = Instant::now();
+    let closing = shared.close(Close::Graceful);
+    while !waiting.is_finished() && begun.elapsed() < linger {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let was_told = waiting.is_finished();
+    drop(closing);
+    // By the engine.
+    let publisher = engine.publisher(&config.into()).expect("a publisher");
+    let alone = publishing(publisher, |publisher| publisher.publish(b"on and on").err());
+    until_full(|| engine.stats().expect("it lives")[0].endpoint.sent.saturating_sub(256));
+    let begun = Instant::now();
+    let ending = thread::spawn(move || engine.close(linger * 2));
+    assert_eq!(alone.join().expect("no panic"), PublishError::Closed);
+    assert!(begun.elapsed() < linger, "no longer than repairs are served");
+    ending.join().expect("no panic");
+    assert!(was_told && waiting.join().expect("no panic") == PublishError::Closed);
+}
+
+#[test]
+fn what_many_producers_were_told_is_taken_arrives_though_the_engine_closes() {
+    let sending = on_loopback(29_119).build().expect("loopback");
+    let hearing = {
+        let mut link = LinkConfig::new("lo").encapsulation(Encapsulation::one_port(29_119));
+        (link.hear_unicast, link.frames) = (false, Some(4096));
+        Engine::builder().link(link).profile(Profile::LowLatency).idle(Idle::Block).build().expect("loopback")
+    };
+    let mut subscriber = subscriber(&hearing);
+    let shared = sending.shared_publisher(&PublisherConfig::from(session()).queue(4)).expect("a publisher");
+    let producers: Vec<_> = (0..3)
+        .map(|_| {
+            let mut taken = 0_u64;
+            let producer = shared.clone();
+            thread::spawn(move || {
+                while producer.publish(b"counted").is_ok() {
+                    taken += 1;
+                    thread::sleep(Duration::from_micros(50));
+                }
+                taken
+            })
+        })
+        .collect();
+    assert_eq!(next(&mut subscriber).to_vec(), b"counted");
+    let ended = sending.close(LONG);
+    assert_eq!(ended[0].failure, None);
+    let taken: u64 = producers.into_iter().map(|producer| producer.join().expect("no panic")).sum();
+    let mut heard = 1;
+    loop {
+        match subscriber.recv_timeout(LONG).expect("it lives").expect("an end") {
+            Received::Message(_) => heard += 1,
+            Received::Event(_, Event::Closed { end, .. }) => break assert_eq!(end, End::Finished),
+            Received::Event(..) => {}
+        }
+    }
+    assert_eq!(heard, taken);
+}
+
+#[test]
+fn receivers_are_told_of_an_end_that_the_rate_holds_back() {
+    let sending = on_loopback(29_118).grace(Duration::from_secs(2)).build().expect("loopback");
+    let hearing = {
+        let mut link = LinkConfig::new("lo").encapsulation(Encapsulation::one_port(29_118));
+        (link.hear_unicast, link.frames) = (false, Some(4096));
+        Engine::builder().link(link).profile(Profile::LowLatency).idle(Idle::Block).build().expect("loopback")
+    };
+    let mut subscriber = subscriber(&hearing);
+    let mut config = session();
+    // 1,400 octets are worth 70 ms: the end finds nothing left in the bucket.
+    config.rate = Rate::OctetsPerSecond(20_000);
+    let mut publisher = engine_session(&sending, config);
+    publisher.publish(b"first").expect("room");
+    assert_eq!(next(&mut subscriber).to_vec(), b"first");
+    for _ in 0..200 {
+        publisher.publish(&[7; 1_000]).expect("room");
+    }
+    // Some of it has left, and the rest is held back by now.
+    let _ = next(&mut subscriber);
+    thread::sleep(Duration::from_millis(50));
+    drop(sending);
+    drop(publisher);
+    let end = loop {
+        match subscriber.recv_timeout(Duration::from_secs(3)).expect("it lives") {
+            Some(Received::Event(_, Event::Closed { end, .. })) => break Some(end),
+            Some(_) => {}
+            None => break None,
+        }
+    };
+    assert_eq!(end, Some(End::Aborted(0)));
+}
+
+fn engine_session(engine: &Engine, config: SourceConfig) -> pgmx::Publisher {
+    engine.publisher(&config.into()).expect("a publisher")
+}
+
+/// The waker of an executor that is broken.
+struct Broken;
+impl Wake for Broken {
+    fn wake(self: Arc<Self>) {
+        panic!("a fault of somebody else");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_leaves_nobody_else_asleep() {
+    let engine = on_loopback(29_127).build().expect("loopback");
+    let (mut broken, mut sound) = (subscriber(&engine), subscriber(&engine));
+    let waker = Waker::from(Arc::new(Broken));
+    assert!(pin!(broken.recv_async()).poll(&mut Context::from_waker(&waker)).is_pending());
+    let waiting = thread::spawn(move || sound.recv().expect_err("nothing comes"));
+    thread::sleep(Duration::from_millis(20));
+    engine.shutdown();
+    let begun = Instant::now();
+    while !waiting.is_finished() {
+        assert!(begun.elapsed() < LONG / 4, "it sleeps on");
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(matches!(waiting.join().expect("no panic"), ReceiveError::WorkerGone(_)));
 }
 
 #[test]
@@ -699,4 +870,81 @@ fn idle_engines_leave_the_processor_alone() {
     assert_eq!(engines.len(), 6);
     // 2 % of a core each are two ticks a second; other people's load makes wake-ups dearer, not more.
     assert!(used <= 24, "{used} ticks of 10 ms in a second for six");
+}
+
+#[test]
+fn who_publishes_no_further_ahead_than_so_much_waits_for_packets_to_leave() {
+    let engine = on_loopback(29_117).build().expect("loopback");
+    let mut config = session();
+    // A packet in 10 ms.
+    config.rate = Rate::OctetsPerSecond(100_000);
+    config.burst = Burst::Packets(1);
+    let mut publisher = engine.publisher(&config.into()).expect("a publisher");
+    let before = publisher.next_sqn().prev();
+    assert_eq!(publisher.lead(), Ok(before));
+    let last = (0..20).map(|n| publisher.publish(&patterned(n, 1000)).expect("room")).last().expect("twenty");
+    assert_eq!(publisher.wait_for_lead(last.next(), Duration::ZERO), Err(PublishError::TimedOut), "not published");
+    publisher.wait_for_lead(before.plus(10), LONG).expect("they leave");
+    publisher.wait_for_lead(last, LONG).expect("all of them");
+    assert_eq!((publisher.lead().expect("it lives"), publisher.stats().expect("it lives").odata), (last, 20));
+    // What was not committed cannot leave; the end of the engine ends the wait.
+    let waiter = thread::spawn(move || publisher.wait_for_lead(last.next(), LONG));
+    drop(engine);
+    let ended = waiter.join().expect("no panic").expect_err("nothing left");
+    assert!(matches!(ended, PublishError::WorkerGone(_) | PublishError::Closed), "{ended:?}");
+}
+
+#[test]
+fn who_was_refused_for_want_of_room_waits_for_as_much_as_it_wanted() {
+    let engine = on_loopback(29_118).build().expect("loopback");
+    let mut publisher = publisher(&engine);
+    publisher.wait_for_room(Duration::ZERO).expect("nothing was refused");
+    while publisher.try_publish(&[7; 1000]).is_ok() {}
+    let many = patterned(1, 100_000);
+    let mut tries = 0;
+    while publisher.try_publish(&many).is_err() {
+        publisher.wait_for_room(LONG).expect("the window moves");
+        tries += 1;
+        // Its own wish alone counts: nobody else claims.
+        assert!(tries <= 2, "told of room that was not enough");
+    }
+}
+
+#[test]
+fn a_subscriber_waits_without_taking() {
+    let engine = on_loopback(29_119).build().expect("loopback");
+    let mut subscriber = subscriber(&engine);
+    assert!(!subscriber.wait(Duration::ZERO), "nothing came");
+    let mut publisher = publisher(&engine);
+    publisher.publish(b"one").expect("room");
+    loop {
+        assert!(subscriber.wait(LONG), "it comes");
+        assert!(subscriber.wait(Duration::ZERO), "it was not taken");
+        if let Some(Received::Message(message)) = subscriber.try_recv().expect("it lives") {
+            break assert_eq!(message.as_slice(), Some(&b"one"[..]));
+        }
+    }
+    engine.shutdown();
+    while let Ok(received) = subscriber.try_recv() {
+        assert!(received.is_some() || subscriber.wait(Duration::ZERO), "an end is something to be told of");
+    }
+}
+
+#[test]
+fn a_session_that_ends_is_counted_until_it_has_ended() {
+    let engine = on_loopback(29_120).build().expect("loopback");
+    let mut publisher = publisher(&engine);
+    publisher.publish(b"one").expect("room");
+    let closing = publisher.close(Close::Graceful);
+    if let Ok(stats) = closing.stats() {
+        assert!(stats.odata <= 1);
+    }
+    let stats = loop {
+        match closing.wait(Duration::from_millis(5)) {
+            Ok(stats) => break stats,
+            Err(error) => assert_eq!(error, PublishError::TimedOut),
+        }
+    };
+    assert_eq!(stats.odata, 1);
+    assert_eq!(closing.stats().err(), Some(PublishError::Closed));
 }

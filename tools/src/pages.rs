@@ -2,13 +2,13 @@
 //!
 //! Called by `main` alone. Guards: they say what the command says of itself, nothing else.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap_complete::Shell;
 
 use crate::common::failure::Failure;
+use crate::common::print;
 
 const COMPLETIONS: &str = "\
 Examples:
@@ -41,7 +41,7 @@ pub(crate) struct Man {
 pub(crate) fn completions(mut command: clap::Command, wanted: &Completions) -> ExitCode {
     let mut text = Vec::new();
     clap_complete::generate(wanted.shell, &mut command, "pgmx", &mut text);
-    print(&text)
+    end(print(&text), "completions")
 }
 
 /// Runs `pgmx man`.
@@ -58,13 +58,11 @@ pub(crate) fn man(command: clap::Command, wanted: &Man) -> ExitCode {
     }
     let mut text = Vec::new();
     match clap_mangen::Man::new(command).render(&mut text) {
-        Ok(()) => print(&text),
+        Ok(()) => end(print(&text), "man"),
         Err(error) => Failure::error(error).exit("man"),
     }
 }
 
-/// Whoever stops reading has read enough.
-fn print(text: &[u8]) -> ExitCode {
-    let _ = io::stdout().write_all(text);
-    ExitCode::SUCCESS
+fn end(outcome: Result<(), Failure>, command: &str) -> ExitCode {
+    outcome.map_or_else(|failure| failure.exit(command), |()| ExitCode::SUCCESS)
 }

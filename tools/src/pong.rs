@@ -8,17 +8,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use pgmx::endpoint::{Handler, Inbox, MessageView, ReceiverId, SourceId};
+use pgmx::endpoint::{Handler, Inbox, MessageView};
 use pgmx::frame::ClaimError;
-use pgmx::protocol::source::{Publisher, SourceState};
+use pgmx::protocol::source::SourceState;
 use pgmx::protocol::{End, Event};
 use pgmx::time::{Time, nanos};
 use pgmx::wire::Tsi;
 
+use crate::common::drive::{Drive, Inline, Publish, Wait};
 use crate::common::failure::{Failure, status};
 use crate::common::live::{Live, Sample};
 use crate::common::numbers;
 use crate::common::report::{Events, Report, end_in_words};
+use crate::common::workers::Workers;
 use crate::common::{Common, World, say};
 use crate::ping::conversation;
 
@@ -39,7 +41,7 @@ low-latency unless --profile says otherwise, and the window 256 packets unless -
 Exit status: 0 every ping was answered, 1 something failed, or ping's session ended before its time, 2 the arguments
 make no sense, 3 some pings never arrived, 4 none came for --timeout.";
 
-/// Answer the pings of `pgmx ping`.
+/// Answers the pings of `pgmx ping`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -54,8 +56,9 @@ pub(crate) struct Arguments {
 }
 
 /// Hears pings, and answers.
-struct Answering {
-    publisher: Publisher,
+struct Answering<P> {
+    /// Until the session ends.
+    publisher: Option<P>,
     /// Answers that found the window full, the oldest first.
     waiting: VecDeque<Vec<u8>>,
     scratch: Vec<u8>,
@@ -64,6 +67,8 @@ struct Answering {
     /// Pings that will never be answered: packets that did not reach us, and those for which there was no room at all.
     lost: u64,
     refused: Option<ClaimError>,
+    /// When the first ping came, and the last.
+    first: Option<Time>,
     heard: Time,
     now: Time,
     open: Vec<Tsi>,
@@ -72,12 +77,12 @@ struct Answering {
     events: Events,
 }
 
-impl Answering {
+impl<P: Publish> Answering<P> {
     #[inline]
     fn answer(&mut self, ping: &[u8]) {
         if self.waiting.is_empty() {
-            match self.publisher.publish(ping) {
-                Ok(_) => return self.count(ping.len()),
+            match publish(&mut self.publisher, ping) {
+                Ok(()) => return self.count(ping.len()),
                 Err(ClaimError::Full) => {}
                 Err(error) => self.refused = Some(error),
             }
@@ -105,8 +110,8 @@ impl Answering {
     fn catch_up(&mut self) {
         while let Some(ping) = self.waiting.front() {
             let len = ping.len();
-            match self.publisher.publish(ping) {
-                Ok(_) => {
+            match publish(&mut self.publisher, ping) {
+                Ok(()) => {
                     self.waiting.pop_front();
                     self.count(len);
                 }
@@ -120,10 +125,20 @@ impl Answering {
     }
 }
 
-impl Handler for Answering {
+#[inline]
+fn publish(publisher: &mut Option<impl Publish>, ping: &[u8]) -> Result<(), ClaimError> {
+    publisher.as_mut().map_or(Err(ClaimError::Closed), |publisher| publisher.publish(ping))
+}
+
+impl<P: Publish> Handler for Answering<P> {
     #[inline]
     fn message(&mut self, message: MessageView<'_>) {
+        if self.publisher.is_none() {
+            // Our session has ended: ping knows, and counts what it asks all the same.
+            return;
+        }
         self.heard = self.now;
+        self.first.get_or_insert(self.now);
         if let Some(ping) = message.as_slice() {
             self.answer(ping);
             return;
@@ -150,35 +165,35 @@ impl Handler for Answering {
 }
 
 /// Everything that the loop has.
-struct Pong {
-    world: World,
-    inbox: Inbox<Answering>,
-    source: SourceId,
-    receiver: ReceiverId,
+struct Pong<D: Drive> {
+    world: World<D>,
+    inbox: Inbox<Answering<D::Publisher>>,
     live: Live,
 }
 
 /// Runs the command.
 pub(crate) fn main(wanted: Arguments) -> ExitCode {
-    match run(wanted) {
+    let outcome = if wanted.common.workers.is_some() { run::<Workers>(wanted) } else { run::<Inline>(wanted) };
+    match outcome {
         Ok(code) => code,
         Err(failure) => failure.exit("pong"),
     }
 }
 
-fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
-    let mut world = conversation::open(&mut wanted.common)?;
-    let (source, publisher) = world.publish(&conversation::source_config(&world, true))?;
-    let receiver = world.listen(&conversation::receiver_config(&world, true))?;
+fn run<D: Drive>(mut wanted: Arguments) -> Result<ExitCode, Failure> {
+    let mut world = conversation::open::<D>(&mut wanted.common)?;
+    let publisher = world.publish(&conversation::source_config(&world, true))?;
+    world.listen(&conversation::receiver_config(&world, true))?;
     let now = world.clock.now();
     let answering = Answering {
-        publisher,
+        publisher: Some(publisher),
         waiting: VecDeque::new(),
         scratch: Vec::new(),
         answered: 0,
         octets: 0,
         lost: 0,
         refused: None,
+        first: None,
         heard: now,
         now,
         open: Vec::new(),
@@ -186,13 +201,11 @@ fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
         events: Events::default(),
     };
     let live = Live::new(wanted.common.progress, true);
-    let mut pong = Pong { world, inbox: Inbox::new(answering), source, receiver, live };
-    let ended = pong.serve(&wanted)?;
-    let lasted = Duration::from_nanos(pong.inbox.handler().heard.since(now));
-    pong.part()?;
+    let mut pong = Pong { world, inbox: Inbox::new(answering), live };
+    let served = pong.serve(&wanted).and_then(|served| pong.part().and(served));
     pong.live.clear();
-    let report = pong.report(lasted);
-    report.print(wanted.common.json, "pong: answered");
+    let report = pong.report();
+    let ended = report.close(wanted.common.json, "pong: answered", served);
     if pong.world.stop.is_urgent() {
         return Ok(ExitCode::from(status::INTERRUPTED));
     }
@@ -204,15 +217,15 @@ fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
     }
 }
 
-impl Pong {
+impl<D: Drive> Pong<D> {
     #[inline]
     fn turn(&mut self, now: Time, at_most: Duration) -> Result<(), Failure> {
         self.inbox.handler_mut().now = now;
-        let moved = self.world.endpoint.poll(now, self.inbox.at(now))?;
+        let moved = self.world.poll(now, &mut self.inbox)?;
         if moved > 0 {
-            self.world.idler.busy();
+            self.world.busy();
         } else {
-            self.world.idler.rest(&self.world.endpoint, now, at_most, None)?;
+            self.world.rest(now, at_most, Wait::News)?;
         }
         Ok(())
     }
@@ -258,13 +271,12 @@ impl Pong {
     /// Ends the session, and answers for what ping still asks for.
     fn part(&mut self) -> Result<(), Failure> {
         let begun = self.world.clock.now();
-        if let Some(source) = self.world.endpoint.source_mut(self.source) {
-            source.close(begun);
+        if let Some(publisher) = self.inbox.handler_mut().publisher.take() {
+            self.world.drive.end(publisher, begun);
         }
         loop {
             let now = self.world.clock.now();
-            let state = self.world.endpoint.source(self.source).map(pgmx::protocol::source::Source::state);
-            let is_over = state.is_none_or(|state| state == SourceState::Done)
+            let is_over = self.world.drive.state() == SourceState::Done
                 || now.since(begun) >= nanos(conversation::FAREWELL)
                 || self.world.stop.is_urgent();
             if is_over {
@@ -276,7 +288,7 @@ impl Pong {
 
     fn sample(&self) -> Sample {
         let heard = self.inbox.handler();
-        let stats = self.world.endpoint.receiver(self.receiver).map(|receiver| receiver.stats().all);
+        let stats = self.world.drive.receiver_stats().map(|stats| stats.all);
         Sample {
             messages: heard.answered,
             bytes: heard.octets,
@@ -287,19 +299,20 @@ impl Pong {
         }
     }
 
-    fn report(&mut self, lasted: Duration) -> Report {
+    fn report(&mut self) -> Report {
         let heard = self.inbox.handler_mut();
         let events = core::mem::take(&mut heard.events);
+        let lasted = Duration::from_nanos(heard.heard.since(heard.first.unwrap_or(heard.heard)));
         let mut report = Report::new(&self.world.path, heard.answered, heard.octets, lasted);
-        report.lost = Some(heard.lost);
+        report.lost = Some(heard.lost + heard.waiting.len() as u64);
         if !heard.waiting.is_empty() {
-            say(format_args!("{} pings were not answered: the window was full", heard.waiting.len()));
+            say(format_args!("pgmx pong: {} pings were not answered: the window was full", heard.waiting.len()));
         }
-        if let Some(receiver) = self.world.endpoint.receiver(self.receiver) {
-            report = report.receiver(receiver.stats(), events);
+        if let Some(stats) = self.world.drive.receiver_stats() {
+            report = report.receiver(&stats, events);
         }
-        if let Some(source) = self.world.endpoint.source(self.source) {
-            report = report.source(source.stats());
+        if let Some(stats) = self.world.drive.source_stats(None) {
+            report = report.source(&stats);
         }
         self.world.close(&mut self.inbox);
         report

@@ -1,6 +1,6 @@
 //! `pgmx recv`: prints messages as lines, writes them to a file, or verifies those that check themselves.
 //!
-//! One thread, one loop: poll, rest; messages are read where they lie. Guards: what is lost is counted and told, whatever becomes of the
+//! One loop: poll, rest; messages are read where they lie. Guards: what is lost is counted and told, whatever becomes of the
 //! messages; what was printed is flushed before the loop rests; the loop allocates nothing while messages move.
 
 use std::fs::File;
@@ -11,16 +11,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use pgmx::endpoint::{Handler, Inbox, MessageView, ReceiverId};
+use pgmx::endpoint::{Handler, Inbox, MessageView};
 use pgmx::protocol::receiver::OnLoss;
 use pgmx::protocol::{End, Event};
 use pgmx::time::{Time, nanos};
 
+use crate::common::drive::{Drive, Inline, Wait};
 use crate::common::failure::{Failure, status};
 use crate::common::generate::Checker;
 use crate::common::live::{Live, Sample};
 use crate::common::numbers;
 use crate::common::report::{Events, Report, end_in_words};
+use crate::common::workers::Workers;
 use crate::common::{Common, Purpose, World, say};
 
 /// Octets that are gathered before they are written, while messages keep coming: some thousand short lines share a system call.
@@ -47,8 +49,6 @@ arguments make no sense, 3 data was lost or corrupt, 4 nothing came for --timeou
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    common: Common,
     /// Check messages that `pgmx send` made, and print none.
     #[arg(long, conflicts_with = "out", help_heading = "Messages")]
     verify: bool,
@@ -64,6 +64,8 @@ pub(crate) struct Arguments {
     /// What an unrecoverable loss does: end the session, or be told and skipped. [default: as the profile has it]
     #[arg(long, value_name = "POLICY", help_heading = "Messages")]
     policy: Option<Policy>,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// `--policy`.
@@ -77,13 +79,16 @@ enum Policy {
 
 /// Runs the command.
 pub(crate) fn main(wanted: &Arguments) -> ExitCode {
-    match run(wanted) {
+    let outcome = if wanted.common.workers.is_some() { run::<Workers>(wanted) } else { run::<Inline>(wanted) };
+    match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => failure.exit("recv"),
     }
 }
 
-fn run(wanted: &Arguments) -> Result<u8, Failure> {
+fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
+    let mut world = wanted.common.open::<D>(Purpose::RECEIVE)?;
+    // Not before: a file that is there stays as it is if nothing can be heard.
     let output = if wanted.verify {
         Output::Verify(Box::new(Checker::new()))
     } else if let Some(path) = &wanted.out {
@@ -97,14 +102,13 @@ fn run(wanted: &Arguments) -> Result<u8, Failure> {
         Output::Lines(BufWriter::with_capacity(GATHER, File::from(out)))
     };
     let prints = matches!(output, Output::Lines(_)) && io::stdout().is_terminal();
-    let mut world = wanted.common.open(Purpose::RECEIVE)?;
     let mut config = world.receiver_config();
     match wanted.policy {
         Some(Policy::Reset) => config.on_loss = OnLoss::Reset,
         Some(Policy::Skip) => config.on_loss = OnLoss::Skip,
         None => {}
     }
-    let id = world.listen(&config)?;
+    world.listen(&config)?;
     let mut inbox = Inbox::new(Reader {
         output,
         wall_ns: 0,
@@ -123,25 +127,25 @@ fn run(wanted: &Arguments) -> Result<u8, Failure> {
     });
     // Lines would be torn.
     let mut live = Live::new(wanted.common.progress, !prints);
-    let why = drive(&mut world, id, &mut inbox, &mut live, wanted.timeout);
+    let why = drive(&mut world, &mut inbox, &mut live, wanted.timeout);
     live.clear();
-    let why = why?;
-    if inbox.cut_batches() > 0 {
-        say(format_args!("pgmx recv: {} batches ended in the middle of a message", inbox.cut_batches()));
+    let cut_batches = inbox.cut_batches() + world.drive.cut_batches();
+    if cut_batches > 0 {
+        say(format_args!("pgmx recv: {cut_batches} batches ended in the middle of a message"));
     }
     let reader = inbox.handler_mut();
     reader.flush();
-    if let Some(failure) = reader.failed.take().and_then(|error| write_failure(&error, wanted.out.as_ref())) {
-        return Err(failure);
-    }
-    let report = reader.report(&world, id, (why == Why::Over || why == Why::Counted).then_some(wanted.count).flatten());
+    let failure = reader.failed.take().and_then(|error| write_failure(&error, wanted.out.as_ref()));
+    let why = failure.map_or(why, Err);
+    let has_all = matches!(why, Ok(Why::Over | Why::Counted));
+    let report = reader.report(&world, has_all.then_some(wanted.count).flatten());
     let bad_end = reader.bad_end;
     world.close(&mut inbox);
-    if why == Why::Closed {
+    if matches!(why, Ok(Why::Closed)) {
         // Who stopped reading wants to know nothing more.
         return Ok(0);
     }
-    report.print(wanted.common.json, "received");
+    let why = report.close(wanted.common.json, "received", why)?;
     if let Some(end) = bad_end {
         say(format_args!("pgmx recv: a session ended: {}", end_in_words(end)));
     }
@@ -182,9 +186,8 @@ enum Why {
     Closed,
 }
 
-fn drive(
-    world: &mut World,
-    id: ReceiverId,
+fn drive<D: Drive>(
+    world: &mut World<D>,
     inbox: &mut Inbox<Reader>,
     live: &mut Live,
     timeout: Option<Duration>,
@@ -193,12 +196,12 @@ fn drive(
     loop {
         let now = world.clock.now();
         inbox.handler_mut().wall_ns = world.clock.wall_ns(now);
-        let moved = world.endpoint.poll(now, inbox.at(now))?;
+        let moved = world.poll(now, inbox)?;
         if live.is_due(now) {
-            live.show(now, sample(world, id, inbox.handler()));
+            live.show(now, sample(world, inbox.handler()));
         }
         if moved > 0 {
-            world.idler.busy();
+            world.busy();
             // Asked below as well; here because messages may never cease.
             if !(world.stop.is_asked() || inbox.handler().is_done()) {
                 continue;
@@ -230,13 +233,13 @@ fn drive(
             }
             rest = rest.min(left);
         }
-        world.idler.rest(&world.endpoint, now, Duration::from_nanos(rest), None)?;
+        world.rest(now, Duration::from_nanos(rest), Wait::News)?;
     }
 }
 
 #[cold]
-fn sample(world: &World, id: ReceiverId, reader: &Reader) -> Sample {
-    let stats = world.endpoint.receiver(id).map(|receiver| *receiver.stats()).unwrap_or_default();
+fn sample<D: Drive>(world: &World<D>, reader: &Reader) -> Sample {
+    let stats = world.drive.receiver_stats().unwrap_or_default();
     let lost = if let Output::Verify(checker) = &reader.output { checker.lost } else { reader.lost };
     Sample {
         messages: reader.messages,
@@ -367,11 +370,11 @@ impl Reader {
     }
 
     /// `of`: how many messages there were to be, if all that will come has come.
-    fn report(&mut self, world: &World, id: ReceiverId, of: Option<u64>) -> Report {
+    fn report<D: Drive>(&mut self, world: &World<D>, of: Option<u64>) -> Report {
         let lasted = Duration::from_nanos(self.last.since(self.first.unwrap_or(self.last)));
         let mut report = Report::new(&world.path, self.messages, self.bytes, lasted);
-        if let Some(receiver) = world.endpoint.receiver(id) {
-            report = report.receiver(receiver.stats(), core::mem::take(&mut self.events));
+        if let Some(stats) = world.drive.receiver_stats() {
+            report = report.receiver(&stats, core::mem::take(&mut self.events));
         }
         if let Output::Verify(checker) = &mut self.output {
             checker.finish(of);

@@ -175,7 +175,9 @@ fn as_nobody() -> (Command, Scratch) {
     static COPIES: AtomicU32 = AtomicU32::new(0);
     // Where the command lies, nobody may look.
     let copy = Scratch::new(&format!("pgmx-{}", COPIES.fetch_add(1, Ordering::Relaxed)));
-    std::fs::copy(PGMX, &copy.0).expect("room for a copy");
+    // By another process: a child that a test beside this one forks would hold the file open for writing, and nobody could run it.
+    let copied = Command::new("cp").arg(PGMX).arg(&copy.0).status().expect("a `cp`");
+    assert!(copied.success(), "room for a copy");
     std::fs::set_permissions(&copy.0, PermissionsExt::from_mode(0o755)).expect("our own file");
     let mut command = Command::new(&copy.0);
     command.current_dir("/");
@@ -203,4 +205,19 @@ fn the_doctor_needs_no_right_and_names_those_that_links_need() {
     assert!(rights["instead"].as_str().is_some_and(|instead| instead.contains("epgm://")));
     assert_eq!(report["interfaces"][0]["verdicts"][0]["io"], Value::Null);
     assert_eq!(report["interfaces"][0]["verdicts"][1]["io"], "udp");
+}
+
+#[test]
+fn who_stops_reading_is_no_failure_and_a_full_disk_is_one() {
+    for arguments in [&["doctor", "lo"][..], &["doctor", "lo", "--json"], &["man"], &["completions", "bash"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = Command::new(PGMX).args(arguments).stdout(writer).output().expect("the command runs");
+        assert_eq!((status(&output), text(&output.stderr)), (Some(0), String::new()), "{arguments:?}");
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device that every Linux has");
+        let output = Command::new(PGMX).args(arguments).stdout(full).output().expect("the command runs");
+        let error = text(&output.stderr);
+        assert_eq!(status(&output), Some(1), "{arguments:?}: {error}");
+        assert!(error.lines().count() == 1 && error.contains("stdout: writing failed: No space"), "{error}");
+    }
 }

@@ -21,6 +21,39 @@ fn two_programs_of_one_host_find_each_other() {
 }
 
 #[test]
+fn whom_nobody_answers_says_so_and_reports_nothing_all_the_same() {
+    let endpoint = format!("epgm://lo;239.192.77.2:{}", 20_000 + std::process::id() % 20_000);
+    for command in ["ping", "pong"] {
+        let outcome = run(&[command, &endpoint, "--timeout", "0.1", "--json"]).ended(4);
+        assert!(outcome.line().contains("is `pgmx p"), "{outcome:?}");
+        assert_eq!((outcome.figure("messages"), outcome.figure("lost")), (0, 0), "{outcome:?}");
+        let quiet = run(&[command, &endpoint, "--timeout", "0.1"]).ended(4);
+        assert_eq!((quiet.line().is_empty(), quiet.stdout.len()), (false, 0), "{quiet:?}");
+    }
+}
+
+#[test]
+fn with_workers_they_find_each_other_as_well_whichever_form_the_other_side_has() {
+    for (n, (pinging, ponging)) in [(true, true), (true, false), (false, true)].into_iter().enumerate() {
+        let endpoint = format!("epgm://lo;239.192.77.1:{}", 40_000 + 2 * n as u32 + std::process::id() % 20_000);
+        let with = |workers, rest: &[&'static str]| {
+            let form = if workers { &["--workers", "1", "--idle", "block"][..] } else { &[] };
+            [rest, form].concat()
+        };
+        let pong = Running::start_ready(&[&["pong", &endpoint][..], &with(ponging, &["--json"])].concat());
+        let count = ["--interval", "0", "--count", "300", "--json"];
+        let ping = Running::start(&[&["ping", &endpoint][..], &with(pinging, &count)].concat()).finish().ended(0);
+        let (ping, pong) = (ping.json(), pong.finish().ended(0).json());
+        assert_eq!((&ping["messages"], &ping["lost"], &ping["corrupt"]), (&300.into(), &0.into(), &0.into()), "{ping}");
+        // Warm-up and greetings besides.
+        assert!(pong["messages"].as_u64() >= Some(400), "{pong}");
+        for report in [ping, pong] {
+            assert!(report["spms_sent"].as_u64() > Some(0) && report["spms_received"].as_u64() > Some(0), "{report}");
+        }
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_one_line_and_status_2() {
     let port = "pgm://lo;239.192.0.1:65535";
     for (command, rest) in [("ping", &[][..]), ("pong", &[])] {

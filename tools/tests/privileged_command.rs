@@ -86,6 +86,41 @@ fn they_arrive_whole_though_one_packet_in_twenty_is_lost() {
 
 #[test]
 #[ignore = "needs root"]
+fn with_workers_they_arrive_whole_too_and_the_cores_are_theirs() {
+    for io in ways() {
+        let bench = Bench::new(io);
+        let workers = ["--workers", "1", "--core", "0,1"];
+        let verify = ["--verify", "--count", "20k", "--json", "--timeout", "20", "--faults", "loss=5%,seed=7"];
+        let receiver = bench.recv(&[&workers[..], &verify].concat());
+        assert_eq!(cores_by_thread(receiver.pid()), [("pgmx".into(), "1".into()), ("pgmx-right0".into(), "0".into())]);
+        let generate = ["--count", "20k", "--size", "16-1400", "--rate", "400M", "--json"];
+        let sent = bench.send(&[&workers[..2], &generate].concat()).finish().ended(0).json();
+        let received = receiver.finish().ended(0);
+        is_whole(&received, 20_000);
+        assert!(received.json()["io"].as_str().is_some_and(|way| way.starts_with(io)), "{received:?}");
+        assert!(received.json()["repairs_received"].as_u64() > Some(100), "{received:?}");
+        assert_eq!(sent["bytes"], received.json()["bytes"]);
+    }
+}
+
+/// Threads of a program with the cores that they may run on, by name.
+fn cores_by_thread(pid: u32) -> Vec<(String, String)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let of = |status: &str, key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        line.expect("the kernel tells").trim_start_matches(':').trim().to_owned()
+    };
+    let read = |task: std::io::Result<std::fs::DirEntry>| {
+        let status = std::fs::read_to_string(task.ok()?.path().join("status")).ok()?;
+        Some((of(&status, "Name"), of(&status, "Cpus_allowed_list")))
+    };
+    let mut threads: Vec<_> = tasks.filter_map(read).collect();
+    threads.sort();
+    threads
+}
+
+#[test]
+#[ignore = "needs root"]
 fn small_messages_that_share_packets_arrive_whole() {
     for io in ways() {
         let bench = Bench::new(io);

@@ -1,7 +1,8 @@
 //! `cargo xtask sanitize`: the tests of every module with `unsafe`, under AddressSanitizer, which needs a nightly compiler.
 //!
-//! Installs nothing by itself. The build has a directory of its own, because every crate is compiled with the sanitizer. As root the
-//! links are held to their suite over veth cables, too: that is where kernel and engine write into the same memory.
+//! Installs nothing by itself. The build has a directory of its own, because every crate is compiled with the sanitizer. As root, and
+//! where there is time (`--long`, or asked for by name), the links are held to their suite over veth cables, too: that is where kernel
+//! and engine write into the same memory.
 
 use crate::args::Args;
 use crate::fuzz::nightly;
@@ -20,12 +21,12 @@ const LIMIT: Duration = Duration::from_secs(900);
 pub(crate) fn run(root: &Path, args: Args) -> Result<bool, String> {
     args.finish()?;
     let mut run = Run::default();
-    run.lane("sanitize", || lane(root));
+    run.lane("sanitize", || lane(root, true));
     Ok(run.finish())
 }
 
 /// All steps, up to the first that fails.
-pub(crate) fn lane(root: &Path) -> Outcome {
+pub(crate) fn lane(root: &Path, long: bool) -> Outcome {
     let Some(version) = nightly_rustc(root).stdout() else {
         return Outcome::Skipped(
             "no nightly compiler; to install it: rustup toolchain install nightly --profile minimal".into(),
@@ -38,9 +39,13 @@ pub(crate) fn lane(root: &Path) -> Outcome {
         test(root, host, &["--lib"]).arg("--").args(MODULES.map(String::from)),
         test(root, host, &["--test", "link_suite"]),
     ];
-    let mut note = "without privileged_links, which needs root";
     let is_root = setup::is_root() && Cmd::new(root, "unshare", &["--net", "true"]).succeeds();
-    if is_root {
+    let mut note = if long {
+        "without privileged_links, which needs root"
+    } else {
+        "without privileged_links, which takes minutes (`--long`)"
+    };
+    if long && is_root {
         let cables = test(root, host, &["--test", "privileged_links"]);
         let mut cables = cables.args(["--", "--ignored", "--test-threads=1"].map(String::from));
         note = "";
@@ -75,8 +80,6 @@ fn test(root: &Path, host: &str, what: &[&str]) -> Cmd {
         .env("RUSTFLAGS", "-Zsanitizer=address")
         // What libraries below us do wrong, each with its reason.
         .env("ASAN_OPTIONS", format!("suppressions={}", root.join("xtask/asan/suppressions.txt").display()))
-        // Enough for a report to name its lines.
-        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ fn test_lanes(run: &mut Run, root: &Path, lanes: &[String], long: bool, filter: 
             "bare" => bare(root),
             "loom" => loom::lane(root),
             "privileged" => privileged(root, long, filter),
-            "sanitize" => sanitize::lane(root),
+            "sanitize" => sanitize::lane(root, long),
             "vm" => vm::lane(root),
             "sim" => sim(root, long),
             _ => budget_lane(root),

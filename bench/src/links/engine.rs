@@ -113,14 +113,7 @@ impl<L: Link> Contestant for Engine<L> {
         let Self { link, pool, .. } = self;
         let path = link.path();
         let front = pool.layout().start + path.front + DATA_HEADER_LEN as u16;
-        let layout = SlotLayout {
-            front,
-            room: path.mtu - path.ip_header - path.alert - DATA_HEADER_LEN as u16,
-            every_options: 0,
-            common_options: 0,
-            first_options: 0,
-            batch: false,
-        };
+        let layout = SlotLayout::plain(front, path.mtu - path.ip_header - path.alert - DATA_HEADER_LEN as u16);
         let slots = pool.take_run(workload.frames).ok_or("the pool is too small for the window")?;
         let (mut writer, mut reader) = window(pool, slots, layout);
         let template = DataTemplate::new(&Session {

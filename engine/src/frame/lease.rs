@@ -332,6 +332,8 @@ struct Quota {
 #[derive(Debug)]
 pub(super) struct Leasing {
     table: Arc<Leases>,
+    /// Where it is; a pointer that may be used for its reference count, too, as one made of a reference may not.
+    at: NonNull<Leases>,
     /// Leases out, each with all its frames.
     out: usize,
     /// By frame: whose quota it counts against while it is leased.
@@ -343,14 +345,22 @@ pub(super) struct Leasing {
 impl Leasing {
     fn new(slab: &Arc<Slab>) -> Self {
         let unbounded = Quota { most: u32::MAX, held: 0, is_retired: false };
+        let table = Arc::new(Leases::new(slab));
+        let at = NonNull::new(Arc::as_ptr(&table).cast_mut()).expect("an Arc is somewhere");
         Self {
-            table: Arc::new(Leases::new(slab)),
+            table,
+            at,
             out: 0,
             owner: vec![UNBOUNDED; slab.layout().frames as usize].into(),
             quotas: vec![unbounded],
         }
     }
 }
+
+// SAFETY: the pointer is that of the `Arc` beside it, which is `Send` and `Sync`.
+unsafe impl Send for Leasing {}
+// SAFETY: as above.
+unsafe impl Sync for Leasing {}
 
 impl Drop for Leasing {
     /// Leaves the memory to the leases that are out.
@@ -472,7 +482,7 @@ impl Pool {
 
     fn collect_arrived(&mut self) -> usize {
         let Some(leasing) = self.leasing.as_deref_mut() else { return 0 };
-        let Leasing { table, out, owner, quotas } = leasing;
+        let Leasing { table, out, owner, quotas, .. } = leasing;
         let before = self.free_count;
         for head in table.home.take() {
             *out -= 1;
@@ -515,7 +525,7 @@ impl Pool {
         let leasing = self.leasing();
         leasing.out += 1;
         leasing.table.entries[head as usize].count.store(1, Ordering::Relaxed);
-        Leased(Lease { table: NonNull::from(&*leasing.table), head, start: 0, len })
+        Leased(Lease { table: leasing.at, head, start: 0, len })
     }
 }
 

@@ -379,7 +379,8 @@ impl Pool {
         if count == 0 {
             return None;
         }
-        let base = if let Some(at) = self.spare_runs.iter().position(|run| run.1 >= count) {
+        let fitting = self.spare_runs.iter().enumerate().filter(|(_, run)| run.1 >= count);
+        let base = if let Some((at, _)) = fitting.min_by_key(|(_, run)| run.1) {
             let (base, had) = self.spare_runs.swap_remove(at);
             if had > count {
                 self.spare_runs.push((base + count, had - count));
@@ -396,14 +397,21 @@ impl Pool {
         Some(Run { pool: self.id, base, count })
     }
 
-    /// Takes a run back. Its frames serve later runs.
+    /// Takes a run back. Its frames serve later runs, together with those of its neighbours.
     #[allow(clippy::needless_pass_by_value)] // the token ends here
     pub fn put_run(&mut self, run: Run) {
         assert!(run.pool == self.id, "a run of another pool");
         let places = &mut self.place[run.base as usize..(run.base + run.count) as usize];
         assert!(places.iter().all(|&place| place == Place::Slot), "a run came back with a frame in flight");
         places.fill(Place::Free);
-        self.spare_runs.push((run.base, run.count));
+        let (mut base, mut count) = (run.base, run.count);
+        self.spare_runs.retain(|&(other, had)| {
+            let (is_before, is_behind) = (other + had == base, base + count == other);
+            base = if is_before { other } else { base };
+            count += if is_before || is_behind { had } else { 0 };
+            !is_before && !is_behind
+        });
+        self.spare_runs.push((base, count));
     }
 
     /// Whether a slot of a run is in flight.
@@ -563,6 +571,20 @@ mod tests {
         assert!(pool.census().adds_up());
         pool.put_run(run);
         pool.put_run(other);
+    }
+
+    #[test]
+    fn runs_that_came_back_serve_a_longer_one() {
+        let mut pool = pool(16);
+        let runs: Vec<Run> = (0..4).map(|_| pool.take_run(4).expect("a quarter")).collect();
+        for at in [2, 0, 3, 1] {
+            let run = &runs[at];
+            pool.put_run(Run { pool: run.pool, base: run.base, count: run.count });
+        }
+        let all = pool.take_run(16).expect("they lie side by side");
+        assert!(pool.take_run(1).is_none());
+        pool.put_run(all);
+        assert!(pool.census().adds_up());
     }
 
     #[test]

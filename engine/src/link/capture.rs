@@ -10,11 +10,13 @@
 //! did not take is not in it. It writes from the thread that polls: on a slow disk that costs time, a capture is for looking.
 
 use core::net::IpAddr;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{Encapsulation, Link, LinkError};
@@ -78,6 +80,17 @@ pub struct CaptureCounts {
     pub errors: u64,
 }
 
+/// How many packets a file lacks, for who does not own the link any more.
+#[derive(Clone, Debug, Default)]
+pub struct Lacks(Arc<AtomicU64>);
+
+impl Lacks {
+    /// Packets left out so far, or at least one where a write failed.
+    pub fn packets(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A link whose packets are written down.
 pub struct Capture<L, W: Write = File> {
     inner: L,
@@ -112,6 +125,11 @@ impl<L: Link, W: Write> Capture<L, W> {
     /// What was counted.
     pub fn counts(&self) -> CaptureCounts {
         self.tape.as_ref().map(|tape| tape.counts).unwrap_or_default()
+    }
+
+    /// To be asked later, from any thread, whether the file lacks packets.
+    pub fn lacks(&self) -> Lacks {
+        self.tape.as_ref().map(|tape| tape.lacks.clone()).unwrap_or_default()
     }
 
     /// Writes what was gathered.
@@ -210,6 +228,7 @@ struct Tape<W> {
     /// A packet did not fit, or a write failed: nothing more is written.
     ended: bool,
     counts: CaptureCounts,
+    lacks: Lacks,
 }
 
 /// TTL of packets to one host, as links send them.
@@ -235,6 +254,7 @@ impl<W: Write> Tape<W> {
             stamps: [None, None],
             ended: false,
             counts: CaptureCounts { octets: head.len() as u64, ..CaptureCounts::default() },
+            lacks: Lacks::default(),
         })
     }
 
@@ -271,6 +291,9 @@ impl<W: Write> Tape<W> {
     fn keep(&mut self, packets: usize) {
         if let Some(&Mark { gathered, ended, counts }) = self.marks.get(packets) {
             self.gathered.truncate(gathered);
+            if counts.left_out < self.counts.left_out {
+                self.lacks.0.store(counts.left_out.max(counts.errors), Ordering::Relaxed);
+            }
             (self.ended, self.counts) = (ended, counts);
         }
         if self.gathered.len() >= GATHER {
@@ -329,6 +352,7 @@ impl<W: Write> Tape<W> {
     #[cold]
     fn leave_out(&mut self) {
         self.counts.left_out += 1;
+        self.lacks.0.store(self.counts.left_out, Ordering::Relaxed);
     }
 
     /// Nothing came: time to write, if there was none for long.
@@ -343,6 +367,8 @@ impl<W: Write> Tape<W> {
         if !self.gathered.is_empty() && self.out.write_all(&self.gathered).and_then(|()| self.out.flush()).is_err() {
             self.counts.errors += 1;
             self.ended = true;
+            // Not counted: which of them are in the file nobody knows.
+            self.lacks.0.fetch_max(1, Ordering::Relaxed);
         }
         self.gathered.clear();
     }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use super::clock::Clock;
+use super::clock::{Clock, after};
 use super::cores;
 use super::desk::Desk;
-use super::engine::{Ended, Engine, Hand};
+use super::engine::{Ended, Engine, Hand, PATIENCE};
 use super::error::EngineError;
 use super::idle::Idle;
 use super::tsis::Tsis;
@@ -264,6 +264,8 @@ fn launch<L: Link + Send + 'static>(link: L, pool: Pool, start: Start) -> Result
         return Ok(hand);
     }
     hand.desk.stop_at_once();
+    // It lets go of the interface before anybody tries again.
+    let _ = hand.end(after(PATIENCE));
     cores::check(core.unwrap_or_default())?;
     // It was there a moment ago, and is again: the kernel refused it once.
     Err(EngineError::Core { wanted: core.unwrap_or_default(), present: "none that the kernel would give".into() })

@@ -7,19 +7,30 @@ use super::EngineError;
 /// Where the kernel lists the cores that its scheduler leaves alone (`isolcpus=`).
 const ISOLATED: &str = "/sys/devices/system/cpu/isolated";
 
-/// Fails unless this process may run on `core`.
+/// Cores that a set of them can name.
+const CORES_MAX: usize = 1024;
+
+/// Fails unless a thread of this process may be kept on `core`.
 pub(super) fn check(core: usize) -> Result<(), EngineError> {
-    let present = core_affinity::get_core_ids().unwrap_or_default();
-    if present.iter().any(|id| id.id == core) {
+    if reachable(&[core]) == [core] {
         return Ok(());
     }
-    let names: Vec<String> = present.iter().map(|id| id.id.to_string()).collect();
+    let all: Vec<usize> = (0..CORES_MAX).collect();
+    let names: Vec<String> = reachable(&all).iter().map(usize::to_string).collect();
     Err(EngineError::Core { wanted: core, present: names.join(", ") })
+}
+
+/// Those of the cores that a thread may be kept on. Tried out, because where we run now says nothing: a core that was set aside is in no
+/// process's mask until somebody asks for it.
+fn reachable(cores: &[usize]) -> Vec<usize> {
+    let tried = || cores.iter().copied().filter(|core| pin(*core)).collect();
+    // By a thread of its own: to try is to move.
+    std::thread::scope(|scope| scope.spawn(tried).join()).unwrap_or_default()
 }
 
 /// Keeps the calling thread on `core`; says whether that worked.
 pub(super) fn pin(core: usize) -> bool {
-    core_affinity::set_for_current(core_affinity::CoreId { id: core })
+    core < CORES_MAX && core_affinity::set_for_current(core_affinity::CoreId { id: core })
 }
 
 /// Whether `core` was set aside for work like ours.
@@ -55,5 +66,18 @@ mod tests {
         check(first).expect("it was offered");
         let error = check(100_000).expect_err("no machine has so many").to_string();
         assert!(error.starts_with("core 100000 cannot be reached") && error.contains(&first.to_string()), "{error}");
+    }
+
+    /// What `isolcpus=` does to every process.
+    #[test]
+    fn a_core_outside_of_our_own_mask_is_no_core_out_of_reach() {
+        let cores = core_affinity::get_core_ids().expect("Linux tells");
+        let [first, other, ..] = cores[..] else { return };
+        std::thread::spawn(move || {
+            assert!(pin(first.id));
+            check(other.id).expect("the kernel gives it to whoever asks");
+        })
+        .join()
+        .expect("no panic");
     }
 }

@@ -56,6 +56,14 @@ impl Crowd {
         fence(Ordering::SeqCst);
     }
 
+    /// Who gave up is not woken any more.
+    #[cold]
+    fn dismiss(&self, waker: &Waker) {
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        wakers.retain(|one| !one.will_wake(waker));
+        self.waiting.store(wakers.len(), Ordering::Relaxed);
+    }
+
     /// Waits in a task until `ready` gives something.
     pub(super) fn poll<T>(&self, cx: &mut Context<'_>, mut ready: impl FnMut() -> Option<T>) -> Poll<T> {
         if let Some(got) = ready() {
@@ -81,6 +89,7 @@ impl Crowd {
                 Some(until) => {
                     let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {
+                        self.dismiss(&waker);
                         return None;
                     }
                     std::thread::park_timeout(left);
@@ -122,5 +131,15 @@ mod tests {
     fn a_wait_ends_at_its_deadline() {
         let crowd = Crowd::default();
         assert_eq!(crowd.wait(|| None::<()>, Some(Instant::now() + Duration::from_millis(2))), None);
+    }
+
+    #[test]
+    fn who_gave_up_waiting_is_not_kept_in_mind() {
+        let crowd = Crowd::default();
+        for _ in 0..100 {
+            assert_eq!(crowd.wait(|| None::<()>, Some(Instant::now())), None);
+        }
+        assert_eq!(crowd.wakers.lock().expect("no panic under it").len(), 0);
+        assert_eq!(crowd.waiting.load(Ordering::Relaxed), 0);
     }
 }

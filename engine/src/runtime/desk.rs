@@ -13,11 +13,12 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Close;
 use super::error::{PublishError, WorkerGone};
 use super::feed::{FeedId, FeedStats, Item};
+use super::headway::Headway;
 use super::shared::Queue;
 use super::stats::WorkerStats;
 use super::tsis::Port;
@@ -29,6 +30,9 @@ use crate::sync::spsc::Producer;
 use crate::time::Time;
 use crate::wire::Sqn;
 
+/// How long the last words of a worker are waited for that has dropped a question: it says them as soon as it has unwound.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Where an answer goes. Dropped without one when the worker is gone.
 pub(super) type Reply<T> = Sender<T>;
 
@@ -38,8 +42,8 @@ pub(super) struct Begun {
     /// Stays with the worker where many publish through a queue.
     pub(super) publisher: Option<Publisher>,
     pub(super) first: Sqn,
-    /// Rung when the window may have room again.
-    pub(super) bell: Arc<Bell>,
+    /// How far it comes.
+    pub(super) headway: Arc<Headway>,
     /// Octets of the longest message.
     pub(super) message_max: usize,
 }
@@ -173,8 +177,13 @@ impl Desk {
     }
 
     /// Why the worker is gone, for who knows that it is.
+    #[cold]
     pub(super) fn epitaph(&self) -> WorkerGone {
-        // Set before the queue is closed; a worker that could not even do that has no last words.
+        // A worker that panics drops what it was asked before it can say why.
+        let begun = Instant::now();
+        while self.gone().is_none() && begun.elapsed() < LAST_WORDS {
+            std::thread::sleep(Duration::from_micros(100));
+        }
         self.gone.get().cloned().unwrap_or_else(|| self.because("it ended without a word"))
     }
 
@@ -262,5 +271,26 @@ impl From<Unanswered> for PublishError {
             Unanswered::Over => Self::Closed,
             Unanswered::Gone(gone) => gone.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_learns_of_the_end_by_a_missing_answer_still_learns_the_reason() {
+        let desk = Arc::new(Desk::new("eth0".into(), false).expect("a descriptor"));
+        let asked = desk.ask(|reply| Command::Stats { reply }).expect("it is open");
+        // A worker that panics drops what it was asked before anybody can say why.
+        drop(desk.next());
+        assert!(asked.wait().is_err());
+        let worker = desk.clone();
+        let closing = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            worker.close("it panicked: a fault of ours");
+        });
+        assert_eq!(&*desk.epitaph().reason, "it panicked: a fault of ours");
+        closing.join().expect("no panic");
     }
 }

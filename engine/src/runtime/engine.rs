@@ -23,14 +23,13 @@ use crate::link::Channel;
 use crate::link::auto::Path;
 use crate::link::survey::Survey;
 use crate::protocol::config::Profile;
-use crate::protocol::source::SourceConfig;
 use crate::sync::bell::Bell;
 use crate::sync::spsc;
 use crate::time::{Time, nanos};
 use crate::wire::Tsi;
 
 /// How long a thread may take to come to its end after it should have.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a worker ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,20 +151,19 @@ impl Engine {
         &self,
         config: &PublisherConfig,
         queue: Option<Arc<Queue>>,
-    ) -> Result<(&Arc<Desk>, Begun, Tsi, SourceConfig), EngineError> {
+    ) -> Result<(&Arc<Desk>, Begun, Tsi), EngineError> {
         let Hand { desk, .. } = self.place(config.interface.as_deref())?;
         let port = match config.tsi {
             Some(tsi) => Port::chosen(tsi),
             None => self.tsis.open().ok_or(EngineError::NoPort)?,
         };
         let (tsi, seed) = (port.tsi(), self.seed());
-        let source = config.resolve(self.profile);
+        let config = Box::new(config.resolve(self.profile));
         desk.enter();
-        let sent = Box::new(source.clone());
-        let asked = desk.ask(|reply| Command::Begin { config: sent, port, seed, queue, reply });
+        let asked = desk.ask(|reply| Command::Begin { config, port, seed, queue, reply });
         let begun = asked.and_then(|asked| asked.wait().map_err(|_| desk.epitaph()));
         match begun {
-            Ok(Ok(begun)) => Ok((desk, begun, tsi, source)),
+            Ok(Ok(begun)) => Ok((desk, begun, tsi)),
             Ok(Err(error)) => {
                 desk.leave();
                 Err(error.into())
@@ -184,8 +182,8 @@ impl Engine {
     /// Begins a session, for many threads to publish into.
     pub fn shared_publisher(&self, config: &PublisherConfig) -> Result<SharedPublisher, EngineError> {
         let queue = Arc::new(Queue::new(config.queue));
-        let (desk, begun, tsi, source) = self.begin(config, Some(queue.clone()))?;
-        Ok(SharedPublisher::new(desk.clone(), queue, begun.id, tsi, begun.message_max.min(source.apdu_max as usize)))
+        let (desk, begun, tsi) = self.begin(config, Some(queue.clone()))?;
+        Ok(SharedPublisher::new(desk.clone(), queue, begun.id, tsi, begun.message_max))
     }
 
     /// Listens, on the interfaces that the configuration names, or on all.
@@ -261,7 +259,7 @@ impl Drop for Engine {
 
 impl Hand {
     /// Waits for the thread, but not for ever.
-    fn end(self, last: Option<Instant>) -> Ended {
+    pub(super) fn end(self, last: Option<Instant>) -> Ended {
         let interface = self.desk.interface().to_string();
         let lost = |failure: &str| Ended { interface: interface.clone(), failure: Some(failure.into()), frames: None };
         let Some(thread) = self.thread else { return lost("it never ran") };

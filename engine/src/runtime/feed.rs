@@ -25,6 +25,9 @@ use core::net::IpAddr;
 /// News that wait for room in one ring, at the most. Losses of one session in a row are one, so that this many sessions have to begin,
 /// lose and end while a subscriber takes nothing.
 const BACKLOG_MAX: usize = 1024;
+/// Losses may be this many more, so that those of sessions that began before all that are told. Beyond, losses of a session in a row are
+/// one, whatever caused them.
+const LOSSES_MAX: usize = 1024;
 
 /// Names a feed of one worker.
 pub(super) type FeedId = u32;
@@ -241,6 +244,14 @@ impl Feed {
     /// Puts a loss into the backlog. Since the first that stands there nothing was handed over, so that losses of a session in a row are
     /// one.
     fn tell_of_loss(&mut self, channel: u16, tsi: Tsi, first: Sqn, last: Sqn) {
+        if !self.prolong_loss(channel, tsi, first, last, false) {
+            self.tell(channel, Event::Loss { tsi, first, last, cause: LossCause::SlowConsumer });
+        }
+    }
+
+    /// Makes the latest news of a session, if that is a loss which ends where another one begins, tell of both. Of `any_cause`, or only of
+    /// those to a slow consumer.
+    fn prolong_loss(&mut self, channel: u16, tsi: Tsi, first: Sqn, last: Sqn, any_cause: bool) -> bool {
         let of_session = |waiting: &&mut (u16, Event)| {
             waiting.0 == channel
                 && match waiting.1 {
@@ -249,15 +260,12 @@ impl Feed {
                     }
                 }
         };
-        // The latest news of this session.
-        if let Some((_, Event::Loss { last: end, cause: LossCause::SlowConsumer, .. })) =
-            self.backlog.iter_mut().rev().find(of_session)
-            && end.next() == first
-        {
-            *end = last;
-            return;
-        }
-        self.tell(channel, Event::Loss { tsi, first, last, cause: LossCause::SlowConsumer });
+        let Some((_, Event::Loss { last: end, cause, .. })) = self.backlog.iter_mut().rev().find(of_session) else {
+            return false;
+        };
+        let fits = end.next() == first && (any_cause || *cause == LossCause::SlowConsumer);
+        *end = if fits { last } else { *end };
+        fits
     }
 
     #[cold]
@@ -265,9 +273,13 @@ impl Feed {
         if let Event::Closed { tsi, .. } = event {
             self.resets.retain(|reset| *reset != (channel, tsi));
         }
-        if self.backlog.len() < BACKLOG_MAX {
+        let (loss, most) = match event {
+            Event::Loss { tsi, first, last, .. } => (Some((tsi, first, last)), BACKLOG_MAX + LOSSES_MAX),
+            Event::Opened { .. } | Event::Closed { .. } => (None, BACKLOG_MAX),
+        };
+        if self.backlog.len() < most {
             self.backlog.push_back((channel, event));
-        } else {
+        } else if !loss.is_some_and(|(tsi, first, last)| self.prolong_loss(channel, tsi, first, last, true)) {
             self.stats.lost_news += 1;
         }
         self.catch_up();
@@ -412,5 +424,60 @@ impl Sink for Counter {
         if let Some(route) = self.route {
             self.feeds[route.feed].1.tell(route.channel, event);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Layout;
+    use crate::protocol::End;
+    use crate::sync::spsc::ring;
+    use crate::wire::Gsi;
+
+    fn tsi(session: u32) -> Tsi {
+        let [_, a, b, c] = session.to_be_bytes();
+        Tsi::new(Gsi::new([1, 2, 3, 4, a, b]), u16::from(c))
+    }
+
+    #[test]
+    fn a_loss_is_told_however_much_else_waits_to_be_told() {
+        let mut pool = Pool::anonymous(Layout::standard(4)).expect("a small mapping");
+        let spill = Pool::anonymous(Layout::standard(1)).expect("a smaller one");
+        let (producer, mut received) = ring(1);
+        let mut feed = Feed::new(producer, Arc::new(Bell::new()), pool.add_quota(1), spill);
+        // One that is heard since long, and strangers that come and go.
+        let heard = tsi(0);
+        for stranger in 1..2_000 {
+            feed.tell(0, Event::Closed { tsi: tsi(stranger), end: End::Expired });
+        }
+        let mut next = Sqn::new(u32::MAX - 100);
+        for n in 0..5_000 {
+            // Lost on the way, then for lack of room, and so on.
+            if n % 2 == 0 {
+                feed.tell(0, Event::Loss { tsi: heard, first: next, last: next, cause: LossCause::WindowPassed });
+            } else {
+                feed.tell_of_loss(0, heard, next, next);
+            }
+            next = next.next();
+        }
+        let mut told = Sqn::new(u32::MAX - 100);
+        let mut news = 0;
+        loop {
+            match received.pop() {
+                Some(Item::News(_, Event::Loss { first, last, .. })) => {
+                    assert_eq!(first, told, "without a gap");
+                    told = last.next();
+                }
+                Some(Item::News(_, Event::Closed { .. })) => news += 1,
+                Some(other) => panic!("{other:?}"),
+                None if feed.backlog.is_empty() => break,
+                None => {
+                    feed.catch_up();
+                }
+            }
+        }
+        assert_eq!(told, next);
+        assert_eq!((news, feed.stats.lost_news), (BACKLOG_MAX + 1, 1_999 - (BACKLOG_MAX as u64 + 1)));
     }
 }

@@ -16,6 +16,7 @@
 //! | `idle`, `cores`, `clock` | when a worker rests, where it runs, what time it is |
 //! | `config` | what sessions and subscribers are asked to be |
 //! | `publisher`, `shared` | one producer, many producers |
+//! | `headway` | what a worker tells them of packets that left |
 //! | `feed` | messages into a subscriber's ring; what happens when it is slow |
 //! | `subscriber`, `message` | messages out of it |
 //! | `crowd`, `tsis`, `stats`, `error` | waiting in numbers; ports of the host; counters; what goes wrong |
@@ -31,6 +32,7 @@ mod desk;
 mod engine;
 mod error;
 mod feed;
+mod headway;
 mod idle;
 mod message;
 mod publisher;

@@ -18,10 +18,10 @@ use std::time::Instant;
 use super::after;
 use super::desk::{Begun, Command, Desk};
 use super::error::{PublishError, WorkerGone};
+use super::headway::Headway;
 use crate::endpoint::SourceId;
 use crate::frame::{self, ClaimError};
 use crate::protocol::source::{Publisher as Session, SourceStats};
-use crate::sync::bell::Bell;
 use crate::wire::{Sqn, Tsi};
 
 /// How a session ends.
@@ -58,15 +58,15 @@ pub struct Publisher {
     session: Session,
     desk: Arc<Desk>,
     id: SourceId,
-    bell: Arc<Bell>,
+    headway: Arc<Headway>,
     first: Sqn,
     is_closed: bool,
 }
 
 impl Publisher {
     pub(super) fn new(desk: Arc<Desk>, session: Session, begun: Begun) -> Self {
-        let Begun { id, bell, first, .. } = begun;
-        Self { session, desk, id, bell, first, is_closed: false }
+        let Begun { id, headway, first, .. } = begun;
+        Self { session, desk, id, headway, first, is_closed: false }
     }
 
     /// The session.
@@ -82,6 +82,11 @@ impl Publisher {
     /// The longest message that fits the next packet, and so [`Publisher::claim`].
     pub fn claim_max(&self) -> usize {
         self.session.claim_max()
+    }
+
+    /// The longest message that can be published: that of the configuration, or what fits the window.
+    pub fn message_max(&self) -> usize {
+        self.session.message_max()
     }
 
     /// Packets that could be claimed now.
@@ -139,6 +144,18 @@ impl Publisher {
     /// As [`Publisher::try_claim_apdu`], but waits for room.
     pub fn claim_apdu(&mut self, len: usize) -> Result<ClaimApdu<'_>, PublishError> {
         self.wait(None, |session| session.claim_apdu(len).map(drop))?;
+        self.try_claim_apdu(len)
+    }
+
+    /// As [`Publisher::try_claim_apdu`], but waits for room until `until`.
+    pub fn claim_apdu_until(&mut self, len: usize, until: Instant) -> Result<ClaimApdu<'_>, PublishError> {
+        self.wait(Some(until), |session| session.claim_apdu(len).map(drop))?;
+        self.try_claim_apdu(len)
+    }
+
+    /// As [`Publisher::try_claim_apdu`], but waits for room, in any executor.
+    pub async fn claim_apdu_async(&mut self, len: usize) -> Result<ClaimApdu<'_>, PublishError> {
+        self.wait_async(|session| session.claim_apdu(len).map(drop)).await?;
         self.try_claim_apdu(len)
     }
 
@@ -200,7 +217,23 @@ impl Publisher {
 
     /// As [`Publisher::try_publish_vectored`], but waits for room.
     pub fn publish_vectored(&mut self, pieces: &[IoSlice<'_>]) -> Result<Sqn, PublishError> {
-        let position = self.wait(None, |session| gather(session, pieces))?;
+        self.publish_vectored_by(pieces, None)
+    }
+
+    /// As [`Publisher::try_publish_vectored`], but waits for room until `until`.
+    pub fn publish_vectored_until(&mut self, pieces: &[IoSlice<'_>], until: Instant) -> Result<Sqn, PublishError> {
+        self.publish_vectored_by(pieces, Some(until))
+    }
+
+    fn publish_vectored_by(&mut self, pieces: &[IoSlice<'_>], until: Option<Instant>) -> Result<Sqn, PublishError> {
+        let position = self.wait(until, |session| gather(session, pieces))?;
+        self.desk.ring();
+        Ok(self.session.sqn_of(position))
+    }
+
+    /// As [`Publisher::try_publish_vectored`], but waits for room, in any executor.
+    pub async fn publish_vectored_async(&mut self, pieces: &[IoSlice<'_>]) -> Result<Sqn, PublishError> {
+        let position = self.wait_async(|session| gather(session, pieces)).await?;
         self.desk.ring();
         Ok(self.session.sqn_of(position))
     }
@@ -211,16 +244,55 @@ impl Publisher {
         until: Option<Instant>,
         mut attempt: impl FnMut(&mut Session) -> Result<T, ClaimError>,
     ) -> Result<T, PublishError> {
-        let Self { session, desk, bell, .. } = self;
-        bell.wait(|| settled(desk, attempt(session)), until).unwrap_or(Err(PublishError::TimedOut))
+        let Self { session, desk, headway, .. } = self;
+        headway.bell.wait(|| settled(desk, attempt(session)), until).unwrap_or(Err(PublishError::TimedOut))
     }
 
     async fn wait_async<T>(
         &mut self,
         mut attempt: impl FnMut(&mut Session) -> Result<T, ClaimError>,
     ) -> Result<T, PublishError> {
-        let Self { session, desk, bell, .. } = self;
-        poll_fn(|cx| bell.poll(cx, || settled(desk, attempt(session)))).await
+        let Self { session, desk, headway, .. } = self;
+        poll_fn(|cx| headway.bell.poll(cx, || settled(desk, attempt(session)))).await
+    }
+
+    /// Waits until the claim that was refused last for want of room can be had, for `at_most` so long. For who has other things to do in
+    /// between: the other forms try again by themselves.
+    pub fn wait_for_room(&mut self, at_most: Duration) -> Result<(), PublishError> {
+        self.wait(after(at_most), |session| match session.has_room() {
+            _ if session.is_closed() => Err(ClaimError::Closed),
+            true => Ok(()),
+            false => Err(ClaimError::Full),
+        })
+    }
+
+    /// The leading edge of the transmit window: the last packet that has left, or the one before the first. What the worker does at this
+    /// moment may not count yet.
+    pub fn lead(&self) -> Result<Sqn, WorkerGone> {
+        self.desk.gone().map_or_else(|| Ok(self.headway.lead()), |gone| Err(gone.clone()))
+    }
+
+    /// Waits until the packet `sqn` has left, for `at_most` so long: for who wants to publish no further ahead than so much. Repairs may
+    /// still be asked for.
+    ///
+    /// ```
+    /// # use pgmx::{Encapsulation, Engine, PublisherConfig};
+    /// # use std::time::Duration;
+    /// # let engine = Engine::builder().interface("lo").encapsulation(Encapsulation::one_port(17_527)).frames(4096).build()?;
+    /// # let mut publisher = engine.publisher(&PublisherConfig::new([239, 192, 0, 1].into(), 7500).window(256))?;
+    /// let sqn = publisher.publish(b"it leaves")?;
+    /// publisher.wait_for_lead(sqn, Duration::from_secs(10))?;
+    /// assert_eq!(publisher.lead()?, sqn);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_for_lead(&mut self, sqn: Sqn, at_most: Duration) -> Result<(), PublishError> {
+        let Self { session, desk, headway, .. } = self;
+        let ended = |has_left| match desk.gone() {
+            _ if has_left => Some(Ok(())),
+            Some(gone) => Some(Err(gone.clone().into())),
+            None => session.is_closed().then_some(Err(PublishError::Closed)),
+        };
+        headway.wait(sqn, after(at_most), ended).unwrap_or(Err(PublishError::TimedOut))
     }
 
     /// Waits until everything that was committed has left this host, for `at_most` so long. Repairs may still be asked for.
@@ -390,7 +462,7 @@ impl Write for ClaimApdu<'_> {
 pub(super) fn closing(desk: &Arc<Desk>, id: SourceId, how: Close) -> Closing {
     let (reply, answer) = channel();
     let posted = desk.post(Command::Close { id, how, reply: Some(reply) });
-    Closing { answer: posted.map(|()| answer), desk: desk.clone() }
+    Closing { answer: posted.map(|()| answer), desk: desk.clone(), id }
 }
 
 /// A session that is ending. Dropping this lets it end in the background.
@@ -398,14 +470,21 @@ pub(super) fn closing(desk: &Arc<Desk>, id: SourceId, how: Close) -> Closing {
 pub struct Closing {
     answer: Result<Receiver<SourceStats>, WorkerGone>,
     desk: Arc<Desk>,
+    id: SourceId,
 }
 
 impl Closing {
-    /// Waits until the session is over, lingering included, for `at_most` so long. Returns what it counted.
-    pub fn wait(self, at_most: Duration) -> Result<SourceStats, PublishError> {
-        self.answer?.recv_timeout(at_most).map_err(|error| match error {
+    /// Waits until the session is over, lingering included, for `at_most` so long. Returns what it counted: once, then it is closed.
+    pub fn wait(&self, at_most: Duration) -> Result<SourceStats, PublishError> {
+        self.answer.as_ref().map_err(Clone::clone)?.recv_timeout(at_most).map_err(|error| match error {
             RecvTimeoutError::Timeout => PublishError::TimedOut,
             RecvTimeoutError::Disconnected => self.desk.gone().cloned().map_or(PublishError::Closed, Into::into),
         })
+    }
+
+    /// What the session has counted so far, while it is not over.
+    pub fn stats(&self) -> Result<SourceStats, PublishError> {
+        let id = self.id;
+        Ok(self.desk.ask(|reply| Command::SourceStats { id, reply })?.wait()?)
     }
 }

@@ -8,10 +8,10 @@
 //!
 //! No lock on either side, and no allocation once the buffers have grown to the messages' size. A message is copied twice; whoever can
 //! have one thread publish takes a [`Publisher`](super::Publisher), which copies once or not at all. Guards: messages of one producer leave
-//! in its order; a full queue is back-pressure, never loss.
+//! in its order; a full queue is back-pressure, never loss; what was taken before the end leaves before the end.
 
 use core::future::poll_fn;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ use super::{Close, after};
 use crate::endpoint::SourceId;
 use crate::frame::ClaimError;
 use crate::protocol::source::{Publisher as Session, SourceStats};
-use crate::wire::Tsi;
+use crate::wire::{Sqn, Tsi};
 
 /// Messages that the worker takes from a queue in one go: as many as leave in one batch.
 const DRAINED_AT_ONCE: usize = 64;
@@ -35,6 +35,8 @@ pub(super) struct Queue {
     free: ArrayQueue<Vec<u8>>,
     full: ArrayQueue<Vec<u8>>,
     crowd: Crowd,
+    /// Nothing more is taken. Looked at by who has a buffer in hand, so that whoever set it knows by the free ones that nobody is under way.
+    closed: AtomicBool,
 }
 
 impl Queue {
@@ -44,16 +46,35 @@ impl Queue {
         for _ in 0..messages {
             let _ = free.push(Vec::new());
         }
-        Self { free, full, crowd: Crowd::default() }
+        Self { free, full, crowd: Crowd::default(), closed: AtomicBool::new(false) }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.full.is_empty()
-    }
-
-    /// Wakes producers, who find out by themselves why.
-    pub(super) fn wake_all(&self) {
+    /// Takes no more messages, and tells those who wait for room.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        // Pairs with that in `take`: who does not see this is seen, by the buffer that is missing.
+        fence(Ordering::SeqCst);
         self.crowd.ring();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Takes a copy of a message, if there is room and this is not the end.
+    fn take(&self, message: &[u8]) -> Result<(), PublishError> {
+        let Some(mut buffer) = self.free.pop() else {
+            return Err(if self.is_closed() { PublishError::Closed } else { PublishError::Full });
+        };
+        fence(Ordering::SeqCst);
+        let is_closed = self.is_closed();
+        if !is_closed {
+            buffer.clear();
+            buffer.extend_from_slice(message);
+        }
+        // There are as many places as buffers, on either side.
+        let _ = if is_closed { &self.free } else { &self.full }.push(buffer);
+        if is_closed { Err(PublishError::Closed) } else { Ok(()) }
     }
 }
 
@@ -63,11 +84,13 @@ pub(super) struct Drain {
     queue: Arc<Queue>,
     /// Found no room in the window.
     held: Option<Vec<u8>>,
+    /// Messages that were taken out of the queue and out of `held`.
+    published: u64,
 }
 
 impl Drain {
     pub(super) fn new(session: Session, queue: Arc<Queue>) -> Self {
-        Self { session, queue, held: None }
+        Self { session, queue, held: None, published: 0 }
     }
 
     /// Publishes what waits, as far as there is room. Says how many messages that were.
@@ -84,6 +107,7 @@ impl Drain {
             published += 1;
         }
         if published > 0 {
+            self.published += published as u64;
             self.queue.crowd.ring();
         }
         published
@@ -91,19 +115,27 @@ impl Drain {
 
     /// Whether nothing waits that could be published.
     pub(super) fn is_quiet(&self) -> bool {
-        self.held.is_some() || self.queue.is_empty()
+        self.held.is_some() || self.queue.full.is_empty()
     }
 
+    /// Whether nothing waits, and no producer is about to change that: once the queue is closed, it stays so.
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_none() && self.queue.is_empty()
+        self.queue.free.is_full()
     }
 
-    pub(super) fn session(&self) -> &Session {
-        &self.session
+    /// Where the messages end that were taken until now.
+    pub(super) fn end(&self) -> u64 {
+        self.published + u64::from(self.held.is_some()) + self.queue.full.len() as u64
     }
 
-    pub(super) fn queue(&self) -> &Arc<Queue> {
-        &self.queue
+    /// The sequence number behind all messages before `end`, as soon as they are in the window.
+    pub(super) fn sqn_after(&self, end: u64) -> Option<Sqn> {
+        (self.published >= end).then(|| self.session.next_sqn())
+    }
+
+    /// Lets no producer wait any more, nor begin to.
+    pub(super) fn close(&self) {
+        self.queue.close();
     }
 }
 
@@ -114,8 +146,6 @@ struct Shared {
     id: SourceId,
     tsi: Tsi,
     message_max: usize,
-    /// Set by the clone that closes the session.
-    closed: AtomicBool,
     clones: AtomicUsize,
 }
 
@@ -143,8 +173,7 @@ pub struct SharedPublisher {
 impl SharedPublisher {
     pub(super) fn new(desk: Arc<Desk>, queue: Arc<Queue>, id: SourceId, tsi: Tsi, message_max: usize) -> Self {
         let clones = AtomicUsize::new(1);
-        let closed = AtomicBool::new(false);
-        Self { shared: Arc::new(Shared { queue, desk, id, tsi, message_max, closed, clones }) }
+        Self { shared: Arc::new(Shared { queue, desk, id, tsi, message_max, clones }) }
     }
 
     /// The session.
@@ -153,12 +182,9 @@ impl SharedPublisher {
     }
 
     fn check(&self, len: usize) -> Result<(), PublishError> {
-        let Shared { desk, message_max: max, closed, .. } = &*self.shared;
+        let Shared { desk, message_max: max, .. } = &*self.shared;
         if let Some(gone) = desk.gone() {
             return Err(gone.clone().into());
-        }
-        if closed.load(Ordering::Relaxed) {
-            return Err(PublishError::Closed);
         }
         if len > *max { Err(PublishError::TooLong { len, max: *max }) } else { Ok(()) }
     }
@@ -167,13 +193,10 @@ impl SharedPublisher {
     pub fn try_publish(&self, message: &[u8]) -> Result<(), PublishError> {
         self.check(message.len())?;
         let Shared { queue, desk, .. } = &*self.shared;
-        let Some(mut buffer) = queue.free.pop() else { return Err(PublishError::Full) };
-        buffer.clear();
-        buffer.extend_from_slice(message);
-        // There are as many places as buffers.
-        let _ = queue.full.push(buffer);
+        let taken = queue.take(message);
+        // Though it was not: the worker may wait for the buffer that we had in hand.
         desk.ring();
-        Ok(())
+        taken
     }
 
     fn attempt(&self, message: &[u8]) -> Option<Result<(), PublishError>> {
@@ -217,7 +240,7 @@ impl SharedPublisher {
 
     /// Ends the session for all clones. What was published before still leaves, unless it is aborted.
     pub fn close(self, how: Close) -> Closing {
-        self.shared.closed.store(true, Ordering::Relaxed);
+        self.shared.queue.close();
         closing(&self.shared.desk, self.shared.id, how)
     }
 }
@@ -232,9 +255,66 @@ impl Clone for SharedPublisher {
 impl Drop for SharedPublisher {
     fn drop(&mut self) {
         // The last one ends the session: gracefully, in the background.
-        if self.shared.clones.fetch_sub(1, Ordering::AcqRel) == 1 && !self.shared.closed.load(Ordering::Relaxed) {
+        if self.shared.clones.fetch_sub(1, Ordering::AcqRel) == 1 && !self.shared.queue.is_closed() {
             let close = Command::Close { id: self.shared.id, how: Close::Graceful, reply: None };
             let _ = self.shared.desk.post(close);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Layout, PathFacts, Pool};
+    use crate::protocol::source::{Source, SourceConfig};
+    use crate::time::Time;
+
+    /// A drain whose window has four slots and stays as it is.
+    fn drain(queue: &Arc<Queue>) -> (Pool, Source, Drain) {
+        let mut config = SourceConfig::new([239, 192, 0, 1].into(), 7500);
+        config.window_slots = 4;
+        let path = PathFacts { nla: [10, 0, 0, 1].into(), mtu: 1500, front: 42, alert: 4, ip_header: 20 };
+        let mut pool = Pool::anonymous(Layout::standard(16)).expect("a small mapping");
+        let (source, session) =
+            Source::new(&config, path, Tsi::default(), &mut pool, Time::ZERO, 7).expect("a small session");
+        (pool, source, Drain::new(session, queue.clone()))
+    }
+
+    #[test]
+    fn a_flush_does_not_wait_for_what_comes_behind_it() {
+        let queue = Arc::new(Queue::new(8));
+        let (_pool, _source, mut drain) = drain(&queue);
+        let first = drain.session.next_sqn();
+        assert_eq!(drain.sqn_after(drain.end()), Some(first));
+        for n in 0..3 {
+            queue.take(&[n]).expect("room");
+        }
+        let end = drain.end();
+        assert_eq!((end, drain.sqn_after(end)), (3, None));
+        for n in 3..8 {
+            queue.take(&[n]).expect("room");
+        }
+        // The window takes four, and the fifth waits for room with those behind it.
+        assert_eq!(drain.run(), 4);
+        assert_eq!((drain.end(), drain.sqn_after(end)), (8, Some(first.plus(4))));
+        assert_eq!(drain.sqn_after(drain.end()), None);
+        assert!(!drain.is_empty());
+    }
+
+    #[test]
+    fn what_was_taken_before_the_end_is_still_there_and_nothing_is_taken_after_it() {
+        let queue = Arc::new(Queue::new(2));
+        let (_pool, _source, mut drain) = drain(&queue);
+        queue.take(b"in time").expect("room");
+        queue.close();
+        assert_eq!(queue.take(b"late"), Err(PublishError::Closed));
+        assert!(!drain.is_empty());
+        assert_eq!(drain.run(), 1);
+        assert!(drain.is_empty());
+        // A producer that has a buffer in hand may still put it in.
+        let buffer = queue.free.pop().expect("both are back");
+        assert!(!drain.is_empty() && drain.is_quiet());
+        let _ = queue.free.push(buffer);
+        assert!(drain.is_empty());
     }
 }

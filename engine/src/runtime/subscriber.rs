@@ -211,6 +211,10 @@ impl Subscriber {
     }
 
     fn recv_by(&mut self, until: Option<Instant>) -> Result<Option<Received>, ReceiveError> {
+        // First without a second hand on the bell: that would be one more line for worker and reader to quarrel about.
+        if let Some(received) = self.try_recv()? {
+            return Ok(Some(received));
+        }
         let bell = self.bell.clone();
         bell.wait(|| self.try_recv().transpose(), until).transpose()
     }
@@ -221,6 +225,9 @@ impl Subscriber {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, ReceiveError>> {
+        if let Some(received) = self.try_recv().transpose() {
+            return Poll::Ready(received);
+        }
         let bell = self.bell.clone();
         bell.poll(cx, || self.try_recv().transpose())
     }
@@ -267,6 +274,20 @@ impl Subscriber {
         }
         self.cut_batches += u64::from(records.is_cut());
         shown
+    }
+
+    /// Waits until there is something to [`Subscriber::poll`] for, for `at_most` so long. Says whether there is.
+    pub fn wait(&mut self, at_most: Duration) -> bool {
+        let bell = self.bell.clone();
+        bell.wait(|| self.has_news().then_some(()), after(at_most)).is_some()
+    }
+
+    /// Whether a call would show or tell something.
+    fn has_news(&mut self) -> bool {
+        let is_there = |intake: &mut Intake| !intake.is_over && (!intake.ring.is_empty() || intake.ring.is_closed());
+        self.batch.is_some()
+            || self.intakes.iter_mut().any(is_there)
+            || self.intakes.iter().all(|intake| intake.is_over)
     }
 
     /// What it counted. Asks the workers: not for the hot path.

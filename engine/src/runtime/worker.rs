@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::desk::{Begun, Command, Desk, Intake, Reply};
 use super::engine::Ended;
 use super::feed::{Feed, FeedId, Post};
+use super::headway::Headway;
 use super::idle::{Idle, Idler, Rest};
 use super::shared::{Drain, Queue};
 use super::stats::WorkerStats;
@@ -28,8 +29,7 @@ use crate::protocol::LossCause;
 use crate::protocol::config::ConfigError;
 use crate::protocol::receiver::ReceiverConfig;
 use crate::protocol::source::{SourceConfig, SourceState, SourceStats};
-use crate::sync::bell::Bell;
-use crate::time::Time;
+use crate::time::{Time, nanos};
 use crate::wire::Sqn;
 
 /// The longest sleep. Nothing depends on it: whatever comes, or is asked for, ends a sleep; ten looks a second cost nothing and
@@ -38,6 +38,9 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 /// The longest sleep while something waits for room that nobody will tell of: in a ring that its subscriber empties, in a pool to which
 /// leases come home.
 const SHORT_SLEEP: Duration = Duration::from_millis(1);
+/// How long a worker that stops waits at the most until the rate lets it say that a session was aborted: many times what the slowest
+/// profile needs for one packet.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What a worker begins with.
 pub(super) struct Setup {
@@ -51,25 +54,47 @@ struct Running {
     id: SourceId,
     /// Goes back when the session is over.
     _port: Port,
-    /// Rung when the window may have room again.
-    bell: Arc<Bell>,
-    /// Where the trail was last seen.
+    /// What its publisher is told.
+    headway: Arc<Headway>,
+    /// Where trail and lead were last seen.
     trail: Sqn,
+    lead: Sqn,
     /// The worker's end of the queue, where many publish.
     drain: Option<Drain>,
     /// It is to be closed, as soon as the queue is empty.
     closing: bool,
-    /// The worker stops without it: nobody asked for its end.
-    is_left: bool,
+    /// The worker stops without it: nobody asked for its end, or it took too long. How many SPMs had left when it was aborted.
+    left: Option<u64>,
     /// Who wants to know when it is over.
     mourners: Vec<Reply<SourceStats>>,
-    /// Who wants to know when everything before a sequence number has left.
-    flushes: Vec<(Option<Sqn>, Reply<()>)>,
+    flushes: Vec<Flush>,
+}
+
+impl Running {
+    /// Nothing more can be published: whoever waits for room learns that.
+    #[cold]
+    fn tell_closed(&self) {
+        self.headway.bell.ring();
+        if let Some(drain) = &self.drain {
+            drain.close();
+        }
+    }
+}
+
+/// Somebody who wants to know when messages have left.
+struct Flush {
+    /// Everything before this sequence number; where many publish, not known before their messages are in the window.
+    until: Option<Sqn>,
+    /// Where they end in the queue.
+    end: u64,
+    reply: Reply<()>,
 }
 
 /// How it was told to stop.
 struct Stop {
     until: Time,
+    /// The time is over, and what was not done by then has been given up.
+    gave_up: bool,
 }
 
 /// A thread's state.
@@ -141,9 +166,13 @@ impl<L: Link> Worker<L> {
             let (trail, lead) = source.window();
             if trail != running.trail {
                 running.trail = trail;
-                running.bell.ring();
+                running.headway.bell.ring();
                 // A queue that found no room may find it now.
                 worked += 1;
+            }
+            if lead != running.lead {
+                running.lead = lead;
+                running.headway.set_lead(lead);
             }
             if !running.flushes.is_empty() {
                 settle_flushes(running, lead, self.endpoint.deadline() == Some(Time::ZERO));
@@ -152,6 +181,7 @@ impl<L: Link> Worker<L> {
                 running.closing = false;
                 if let Some(source) = self.endpoint.source_mut(running.id) {
                     source.close(now);
+                    running.tell_closed();
                     worked += 1;
                 }
             }
@@ -176,18 +206,12 @@ impl<L: Link> Worker<L> {
     fn bury(&mut self, at: usize) {
         let running = self.running.swap_remove(at);
         let stats = self.endpoint.source(running.id).map(|source| *source.stats()).unwrap_or_default();
-        let Running { id, bell, drain, mourners, flushes, .. } = running;
-        let queue = drain.map(|drain| drain.queue().clone());
-        self.endpoint.remove_source(id);
+        self.endpoint.remove_source(running.id);
         self.desk.leave();
-        for mourner in mourners {
+        running.tell_closed();
+        // Whoever still waits for a flush learns that the session is closed.
+        for mourner in running.mourners {
             let _ = mourner.send(stats);
-        }
-        // Whoever waits for a session that was aborted learns that it is closed.
-        drop(flushes);
-        bell.ring();
-        if let Some(queue) = queue {
-            queue.wake_all();
         }
     }
 
@@ -226,8 +250,11 @@ impl<L: Link> Worker<L> {
 
     /// Whether nobody wants anything that a poll would not find by itself.
     fn is_quiet(&self) -> bool {
-        let drains = || self.running.iter().filter_map(|running| running.drain.as_ref());
-        !self.desk.is_pending() && !self.endpoint.has_news() && drains().all(Drain::is_quiet)
+        let is_quiet = |running: &Running| match &running.drain {
+            Some(drain) => drain.is_quiet() && !(running.closing && drain.is_empty()),
+            None => true,
+        };
+        !self.desk.is_pending() && !self.endpoint.has_news() && self.running.iter().all(is_quiet)
     }
 
     /// Takes the commands.
@@ -255,7 +282,8 @@ impl<L: Link> Worker<L> {
             Command::Close { id, how, reply } => self.close(now, id, how, reply),
             Command::Flush { id, until, reply } => {
                 if let Some(running) = self.running.iter_mut().find(|running| running.id == id) {
-                    running.flushes.push((until, reply));
+                    let end = running.drain.as_ref().map_or(0, Drain::end);
+                    running.flushes.push(Flush { until, end, reply });
                 }
             }
             Command::SourceStats { id, reply } => {
@@ -298,8 +326,8 @@ impl<L: Link> Worker<L> {
         self.keep_reserve();
         let (id, publisher) = added?;
         let first = publisher.next_sqn();
-        let bell = Arc::new(Bell::new());
-        let message_max = config.apdu_max as usize;
+        let headway = Arc::new(Headway::new(first));
+        let message_max = publisher.message_max();
         let (publisher, drain) = match queue {
             None => (Some(publisher), None),
             Some(queue) => (None, Some(Drain::new(publisher, queue))),
@@ -307,15 +335,16 @@ impl<L: Link> Worker<L> {
         self.running.push(Running {
             id,
             _port: port,
-            bell: bell.clone(),
+            headway: headway.clone(),
             trail: first,
+            lead: first.prev(),
             drain,
             closing: false,
-            is_left: false,
+            left: None,
             mourners: Vec::new(),
             flushes: Vec::new(),
         });
-        Ok(Begun { id, publisher, first, bell, message_max })
+        Ok(Begun { id, publisher, first, headway, message_max })
     }
 
     fn listen(&mut self, configs: &[ReceiverConfig], seed: u64, intake: Intake) -> Result<FeedId, AddError> {
@@ -367,12 +396,19 @@ impl<L: Link> Worker<L> {
         let Some(running) = self.running.iter_mut().find(|running| running.id == id) else { return };
         running.mourners.extend(reply);
         match how {
-            Close::Graceful => running.closing = true,
+            Close::Graceful => {
+                running.closing = true;
+                // The queue takes nothing from now on; the window closes when it is empty.
+                running.tell_closed();
+            }
             Close::Abort(code) => {
                 running.closing = false;
                 if let Some(source) = self.endpoint.source_mut(id) {
                     source.abort(now, code);
                 }
+                // What they wait for will never leave.
+                running.flushes.clear();
+                running.tell_closed();
             }
         }
     }
@@ -382,22 +418,42 @@ impl<L: Link> Worker<L> {
             let Some(source) = self.endpoint.source_mut(running.id) else { continue };
             if gracefully {
                 running.closing |= source.state() == SourceState::Open;
+                running.tell_closed();
             } else if source.state() == SourceState::Open && !running.closing {
+                running.left = Some(source.stats().spms);
                 source.abort(now, 0);
-                running.is_left = true;
+                running.tell_closed();
             }
         }
-        self.stop = Some(Stop { until });
+        self.stop = Some(Stop { until, gave_up: false });
     }
 
     /// Whether nothing is left to be said, or no time to say it.
     #[cold]
-    fn is_finished(&self, now: Time) -> bool {
-        if self.stop.as_ref().is_some_and(|stop| now >= stop.until) {
+    fn is_finished(&mut self, now: Time) -> bool {
+        let Some(stop) = &mut self.stop else { return false };
+        let is_late = now >= stop.until;
+        if is_late && !stop.gave_up {
+            stop.gave_up = true;
+            // Sessions that serve repairs have said their end. The others say now that there is no more.
+            for running in &mut self.running {
+                let Some(source) = self.endpoint.source_mut(running.id) else { continue };
+                if running.left.is_none() && matches!(source.state(), SourceState::Open | SourceState::Draining) {
+                    running.left = Some(source.stats().spms);
+                    source.abort(now, 0);
+                }
+            }
+        }
+        if now >= stop.until.plus(nanos(LAST_WORDS)) {
             return true;
         }
-        // A session that was left has said so in the poll before; one that was closed serves repairs until it is over.
-        self.endpoint.deadline() != Some(Time::ZERO) && self.running.iter().all(|running| running.is_left)
+        // Receivers of a session that was left are told by the next SPM, which the rate may hold back; one that was closed serves repairs
+        // as long as there is time.
+        let is_done = |running: &Running| {
+            let spms = self.endpoint.source(running.id).map(|source| source.stats().spms);
+            running.left.map_or(is_late, |before| spms != Some(before))
+        };
+        self.endpoint.deadline() != Some(Time::ZERO) && self.running.iter().all(is_done)
     }
 
     /// Ends everything, and gives back all that is not in the hands of the application. Says where the frames are.
@@ -412,13 +468,14 @@ impl<L: Link> Worker<L> {
     /// Lets go of everything that somebody waits at, who then looks why.
     fn farewell(self) {
         let Self { endpoint, post, running, .. } = self;
-        post.into_bells().for_each(|bell| bell.ring());
-        for Running { bell, drain, .. } in running {
-            bell.ring();
-            if let Some(drain) = drain {
-                drain.queue().wake_all();
-            }
+        // A waker is foreign code: where one panics, the others are still to be woken.
+        let tell = |ring: &dyn Fn()| drop(catch_unwind(AssertUnwindSafe(ring)));
+        post.into_bells().for_each(|bell| tell(&|| bell.ring()));
+        for running in &running {
+            tell(&|| running.tell_closed());
         }
+        // Who asked something of a session is told with this.
+        drop(running);
         drop(endpoint);
     }
 }
@@ -433,12 +490,12 @@ pub(super) fn work<L: Link>(mut worker: Worker<L>) -> Ended {
         Ok(Err(error)) => Some(error.to_string()),
         Err(panic) => Some(format!("it panicked: {}", said(&*panic))),
     };
-    if let Some(failure) = &failure {
-        tracing::error!(target: "pgmx::runtime", "the worker of {interface} is gone: {failure}");
-    }
     // First of all: nobody shall begin to wait for it, however the rest goes.
     let reason = failure.as_deref().unwrap_or("the engine was shut down");
     worker.desk.close(reason);
+    if let Some(failure) = &failure {
+        tracing::error!(target: "pgmx::runtime", "the worker of {interface} is gone: {failure}");
+    }
     // After a panic nothing is certain but this: the link is shut down or dropped, and so lets go of the interface.
     let frames = catch_unwind(AssertUnwindSafe(|| worker.wind_up())).ok();
     let _ = catch_unwind(AssertUnwindSafe(|| worker.farewell()));
@@ -454,15 +511,10 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 #[cold]
 fn settle_flushes(running: &mut Running, lead: Sqn, is_full: bool) {
     let Running { flushes, drain, .. } = running;
-    if let Some(drain) = drain
-        && drain.is_empty()
-    {
-        let all = drain.session().next_sqn();
-        for flush in flushes.iter_mut() {
-            flush.0 = flush.0.or(Some(all));
-        }
+    for flush in flushes.iter_mut().filter(|flush| flush.until.is_none()) {
+        flush.until = drain.as_ref().and_then(|drain| drain.sqn_after(flush.end));
     }
-    flushes.retain(|(until, reply)| {
+    flushes.retain(|Flush { until, reply, .. }| {
         // The packet before `until` is not after the lead: it was handed to the link, which has room left: it has left.
         let left = until.is_some_and(|until| !until.prev().is_after(lead));
         if left && !is_full {

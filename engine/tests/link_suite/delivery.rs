@@ -159,7 +159,7 @@ pub fn slots_of_a_window_come_home_when_they_have_left(fixture: &Fixture) {
     let end = &mut bench.left;
     let run = end.pool.take_run(SLOTS).expect("frames enough");
     let front = end.pool.layout().start + end.link.path().front + DATA_HEADER_LEN as u16;
-    let layout = SlotLayout { front, room: 1000, common_options: 0, first_options: 0, batch: false };
+    let layout = SlotLayout::plain(front, 1000);
     let (mut writer, mut reader) = window(&end.pool, run, layout);
     for round in 0..4 {
         for n in 0..SLOTS {

@@ -86,7 +86,7 @@ pub fn frames_in_flight_come_home_when_the_link_shuts_down(fixture: &Fixture) {
     let end = &mut bench.left;
     let run = end.pool.take_run(SLOTS).expect("frames enough");
     let front = end.pool.layout().start + end.link.path().front + DATA_HEADER_LEN as u16;
-    let layout = SlotLayout { front, room: 1000, common_options: 0, first_options: 0, batch: false };
+    let layout = SlotLayout::plain(front, 1000);
     let (mut writer, mut reader) = window(&end.pool, run, layout);
     for _ in 0..SLOTS {
         writer.claim(100).expect("room").commit();

@@ -6,6 +6,8 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use pgmx::EngineError;
+use pgmx::PublishError;
 use pgmx::endpoint::AddError;
 use pgmx::link::LinkError;
 use pgmx::link::auto::OpenError;
@@ -66,6 +68,15 @@ impl Failure {
         }
     }
 
+    /// An engine that could not be had, or a session that it refused.
+    pub(crate) fn of_engine(error: EngineError, interface: &str) -> Self {
+        match error {
+            EngineError::Config(error) => Self::refused(&error, interface),
+            EngineError::Add(error) => Self::not_added(error, interface),
+            error => Self::error(error),
+        }
+    }
+
     /// Says it, and gives the status to end with.
     pub(crate) fn exit(&self, command: &str) -> ExitCode {
         if !self.line.is_empty() {
@@ -79,6 +90,12 @@ impl Failure {
 
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
+        Self::error(error)
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
         Self::error(error)
     }
 }

@@ -3,12 +3,9 @@
 //! Used by every command that drives an endpoint. Guards: whatever the strategy, nobody sleeps past the endpoint's deadline, and only a
 //! core that was set aside is spun on unasked.
 
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use pgmx::endpoint::Endpoint;
-use pgmx::link::{Link, LinkError};
 use pgmx::time::{Time, nanos};
 
 use super::failure::Failure;
@@ -18,6 +15,9 @@ use super::kernel;
 const SPIN_NS: u64 = 20_000;
 /// Where the doubling of a back-off begins and ends: below, a sleep costs more than it saves; above, a message waits for too long.
 const BACK_OFF_NS: (u64, u64) = (1_000, 1_000_000);
+
+/// Cores that a set of them can name.
+const CORES_MAX: usize = 1024;
 
 /// `--idle`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,16 +64,16 @@ impl Idler {
         self.idle_since = None;
     }
 
-    /// Nothing moved. Rests until there may be something to do, `wake` can be read or `at_most` has passed, or for less. Says whether it
-    /// may have slept.
+    /// Nothing moved. Rests for at most `at_most`: spins, naps until `deadline` at the latest, or calls `block`, which ends when there may
+    /// be something to do. Says whether it may have slept.
     #[inline]
-    pub(crate) fn rest<L: Link>(
+    pub(crate) fn rest<E>(
         &mut self,
-        endpoint: &Endpoint<L>,
         now: Time,
         at_most: Duration,
-        wake: Option<BorrowedFd<'_>>,
-    ) -> Result<bool, LinkError> {
+        deadline: impl FnOnce() -> Option<Time>,
+        block: impl FnOnce() -> Result<(), E>,
+    ) -> Result<bool, E> {
         let since = *self.idle_since.get_or_insert_with(|| {
             self.step_ns = BACK_OFF_NS.0;
             now
@@ -86,14 +86,14 @@ impl Idler {
             }
             Strategy::Asked(Idle::Yield) => std::thread::yield_now(),
             Strategy::Asked(Idle::Backoff) => {
-                let due = endpoint.deadline().map_or(u64::MAX, |at| at.since(now));
+                let due = deadline().map_or(u64::MAX, |at| at.since(now));
                 let sleep = self.step_ns.min(due).min(nanos(at_most));
                 self.step_ns = (self.step_ns * 2).min(BACK_OFF_NS.1);
                 std::thread::sleep(Duration::from_nanos(sleep));
                 return Ok(true);
             }
             Strategy::Asked(Idle::Block) | Strategy::SpinThenBlock => {
-                endpoint.wait(now, at_most, wake)?;
+                block()?;
                 return Ok(true);
             }
         }
@@ -101,15 +101,33 @@ impl Idler {
     }
 }
 
-/// Binds the calling thread to a core.
-pub(crate) fn pin(core: usize) -> Result<(), Failure> {
+impl From<Idle> for pgmx::Idle {
+    fn from(idle: Idle) -> Self {
+        match idle {
+            Idle::Spin => Self::Spin,
+            Idle::Yield => Self::SpinThenYield,
+            Idle::Backoff => Self::BackOff,
+            Idle::Block => Self::Block,
+        }
+    }
+}
+
+/// Fails unless a thread of this process may run on a core alone. Tried out, by a thread of its own: a core that was set aside is in
+/// nobody's mask until asked for.
+pub(crate) fn check(core: usize) -> Result<(), Failure> {
+    let tried = || core < CORES_MAX && core_affinity::set_for_current(core_affinity::CoreId { id: core });
+    if std::thread::scope(|scope| scope.spawn(tried).join()).unwrap_or(false) {
+        return Ok(());
+    }
     let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let Some(&found) = cores.iter().find(|one| one.id == core) else {
-        let numbers: Vec<String> = cores.iter().map(|one| one.id.to_string()).collect();
-        let numbers = numbers.join(", ");
-        return Err(Failure::usage(format_args!("--core {core}: this process has no such core; it has: {numbers}")));
-    };
-    if core_affinity::set_for_current(found) {
+    let numbers: Vec<String> = cores.iter().map(|one| one.id.to_string()).collect();
+    let numbers = numbers.join(", ");
+    Err(Failure::usage(format_args!("--core {core}: this process has no such core; it has: {numbers}")))
+}
+
+/// Binds the calling thread to a core that was checked.
+pub(crate) fn pin(core: usize) -> Result<(), Failure> {
+    if core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
         Ok(())
     } else {
         Err(Failure::error(format_args!("--core {core}: the kernel does not let this thread run there alone")))
@@ -148,9 +166,20 @@ mod tests {
 
     #[test]
     fn a_core_that_is_not_there_is_refused_with_those_that_are() {
-        let failure = pin(100_000).expect_err("nobody has so many");
+        let failure = check(100_000).expect_err("nobody has so many");
         assert_eq!(failure.status, 2);
         assert!(failure.line.starts_with("--core 100000: this process has no such core; it has: "), "{}", failure.line);
         assert!(failure.line.ends_with(|last: char| last.is_ascii_digit()), "{}", failure.line);
+    }
+
+    #[test]
+    fn a_core_outside_of_our_own_mask_can_be_asked_for() {
+        let cores = core_affinity::get_core_ids().expect("Linux tells");
+        let [first, other, ..] = cores[..] else { return };
+        let outside = std::thread::spawn(move || {
+            pin(first.id).expect("it is ours");
+            check(other.id).is_ok()
+        });
+        assert!(outside.join().expect("no panic"));
     }
 }

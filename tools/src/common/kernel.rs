@@ -1,11 +1,12 @@
 //! What the commands ask of the kernel directly: signals, the terminal, the timer slack, and whether something can be read.
 //!
-//! All `unsafe` of the tools lives here. Called by `stop`, `live`, `idle` and `send`. Guards: a signal handler touches atomics and calls
+//! All `unsafe` of the tools lives here. Called by `stop`, `live`, `idle`, `workers` and `send`. Guards: a signal handler touches atomics and calls
 //! what may be called in one, nothing else.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 /// How often Ctrl-C was pressed, or SIGTERM came.
 static ASKED: AtomicU8 = AtomicU8::new(0);
@@ -59,6 +60,17 @@ pub(crate) fn is_readable(descriptor: BorrowedFd<'_>) -> bool {
     let mut asked = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry, which is ours and lives through the call; it does not wait.
     unsafe { libc::poll(&raw mut asked, 1, 0) > 0 }
+}
+
+/// Waits until a read would not block, a signal comes, or `at_most` has passed.
+pub(super) fn wait_readable(descriptor: BorrowedFd<'_>, at_most: Duration) {
+    let mut asked = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let at_most = libc::timespec {
+        tv_sec: libc::time_t::try_from(at_most.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: at_most.subsec_nanos().into(),
+    };
+    // SAFETY: one entry and a time, which are ours and live through the call; no mask. Whatever it answers, the caller looks again.
+    unsafe { libc::ppoll(&raw mut asked, 1, &raw const at_most, core::ptr::null()) };
 }
 
 /// Columns of the terminal behind a descriptor, if there is one.

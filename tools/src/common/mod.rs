@@ -4,17 +4,20 @@
 //!   Common (arguments) ── place      ENDPOINT
 //!         │ open          idle       the core, and what to do when nothing moves
 //!         v               failure    one line and an exit status
-//!   World: an endpoint, its clock, Ctrl-C (stop)
+//!   World: clock, Ctrl-C (stop), and a
+//!   Drive: an endpoint    drive      in the command's own loop, or
+//!                         workers    on a thread of its own
 //!                         generate   messages that check themselves
 //!                         live       the line on a terminal
 //!                         report     the table, and the JSON object
 //!                         kernel     what has to be asked by system call
 //! ```
 //!
-//! A command opens a [`World`], adds its sources and receivers, and drives it from a loop of its own, on one thread. Guards: nothing is
-//! opened before all arguments are known to make sense.
+//! A command opens a [`World`], begins its session, its receiver or both, and turns it from a loop of its own. Guards: nothing is opened
+//! before all arguments are known to make sense.
 
 pub(crate) mod clock;
+pub(crate) mod drive;
 pub(crate) mod failure;
 pub(crate) mod generate;
 pub(crate) mod idle;
@@ -24,27 +27,28 @@ pub(crate) mod numbers;
 pub(crate) mod place;
 pub(crate) mod report;
 pub(crate) mod stop;
+pub(crate) mod workers;
 
 use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use pgmx::endpoint::{Endpoint, EndpointConfig, ReceiverId, SourceId};
+use pgmx::endpoint::{Handler, Inbox};
 use pgmx::link::Channel;
 use pgmx::link::auto::{self, AnyLink, Io, LinkConfig, Path};
-use pgmx::link::capture::{Capture, CaptureConfig};
+use pgmx::link::capture::{Capture, CaptureConfig, Lacks};
 use pgmx::link::faults::{FaultPlan, Faults};
-use pgmx::protocol::Sink;
 use pgmx::protocol::config::Profile;
 use pgmx::protocol::receiver::ReceiverConfig;
-use pgmx::protocol::source::{Publisher, SourceConfig, TsiAllocator};
+use pgmx::protocol::source::SourceConfig;
 use pgmx::time::Time;
-use pgmx::wire::Gsi;
 
 use clock::Clock;
+use drive::{Drive, Start, Wait};
 use failure::Failure;
 use idle::{Idle, Idler};
 use place::Place;
@@ -55,6 +59,10 @@ pub(crate) type Way = Faults<Capture<AnyLink>>;
 
 /// Frames beyond those of windows, for the link's rings: as many as links take by default.
 const LINK_FRAMES: u32 = 16_384;
+
+/// Frames that may wait between a worker and the program, and messages as well: as many as a source keeps for repair, in these bounds. A
+/// program that falls further behind loses what nobody could bring back either.
+const LEASES: (u32, u32) = (1024, 65_536);
 
 /// What a command wants of its world.
 #[derive(Clone, Copy, Debug)]
@@ -109,14 +117,14 @@ pub(crate) struct Common {
     /// Publishing: the part of the window that late joiners may ask for. Listening: 0 asks for none of it.
     #[arg(long, value_name = "PCT", value_parser = clap::value_parser!(u8).range(0..=100), help_heading = "Session")]
     pub(crate) late_join: Option<u8>,
-    /// Run on this core.
-    #[arg(long, value_name = "N", help_heading = "Machine")]
-    pub(crate) core: Option<usize>,
+    /// Run on this core. With --workers: the worker does; --core W,N keeps the rest of the program on N.
+    #[arg(long, value_name = "N", value_delimiter = ',', help_heading = "Machine")]
+    pub(crate) core: Vec<usize>,
     /// What to do when nothing moves. Without it: spin for 20 µs, then sleep; on a core that was set aside, spin.
     #[arg(long, value_name = "HOW", help_heading = "Machine")]
     pub(crate) idle: Option<Idle>,
-    /// Work on so many pinned threads, instead of one that is this program.
-    #[arg(long, value_name = "N", help_heading = "Machine")]
+    /// Drive the network on so many threads beside the program's own, one for each interface: 1.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Machine")]
     pub(crate) workers: Option<u32>,
     /// Print one JSON object at the end, on stdout.
     #[arg(long, help_heading = "Output")]
@@ -140,10 +148,10 @@ fn faults(text: &str) -> Result<FaultPlan, String> {
     text.parse().map_err(|error: pgmx::link::faults::PlanError| error.to_string())
 }
 
-/// One endpoint, and what its loop needs.
-pub(crate) struct World {
-    /// The endpoint.
-    pub(crate) endpoint: Endpoint<Way>,
+/// A network, and what the loop around it needs.
+pub(crate) struct World<D> {
+    /// Who drives it.
+    pub(crate) drive: D,
     /// The way that was taken.
     pub(crate) path: Path,
     /// Group and port of ENDPOINT.
@@ -151,13 +159,19 @@ pub(crate) struct World {
     /// The loop's clocks.
     pub(crate) clock: Clock,
     /// What the loop does when nothing moved.
-    pub(crate) idler: Idler,
+    idler: Idler,
     /// Ctrl-C.
     pub(crate) stop: Stop,
     source_config: SourceConfig,
     receiver_config: ReceiverConfig,
-    tsis: TsiAllocator,
-    pcap: Option<PathBuf>,
+    pcap: Option<(PathBuf, Lacks)>,
+}
+
+/// Which threads go where.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cores {
+    worker: Option<usize>,
+    own: Option<usize>,
 }
 
 impl Common {
@@ -175,14 +189,33 @@ impl Common {
         Some(rounded)
     }
 
-    /// Opens the link, and the endpoint on it.
-    pub(crate) fn open(&self, purpose: Purpose) -> Result<World, Failure> {
-        let Place { interface, channel, encapsulation } = Place::read(&self.endpoint, self.interface.as_deref())?;
-        if self.workers.is_some() {
-            return Err(Failure::usage("--workers: this program drives its endpoint itself; leave the option out"));
+    /// Reads `--workers` and `--core`.
+    fn cores(&self) -> Result<Cores, Failure> {
+        if let Some(workers @ 2..) = self.workers {
+            return Err(Failure::usage(format_args!(
+                "--workers {workers}: a worker polls all queues of its interface, and there is one interface; take 1"
+            )));
         }
-        if let Some(core) = self.core {
-            idle::pin(core)?;
+        let cores = match (self.workers, &self.core[..]) {
+            (_, []) => Cores::default(),
+            (None, [own]) => Cores { worker: None, own: Some(*own) },
+            (Some(_), [worker]) => Cores { worker: Some(*worker), own: None },
+            (Some(_), [worker, own]) => Cores { worker: Some(*worker), own: Some(*own) },
+            (None, _) => return Err(Failure::usage("--core: without --workers there is one thread; name one core")),
+            (Some(_), _) => return Err(Failure::usage("--core: name the worker's core, and at most one more")),
+        };
+        self.core.iter().try_for_each(|core| idle::check(*core))?;
+        Ok(cores)
+    }
+
+    /// Opens the link, and has it driven.
+    pub(crate) fn open<D: Drive>(&self, purpose: Purpose) -> Result<World<D>, Failure> {
+        let Place { interface, channel, encapsulation } = Place::read(&self.endpoint, self.interface.as_deref())?;
+        let cores = self.cores()?;
+        if let Some(own) = cores.own
+            && self.workers.is_none()
+        {
+            idle::pin(own)?;
         }
         let stop = Stop::install()?;
         let profile = self.profile(purpose);
@@ -199,7 +232,9 @@ impl Common {
         let mut link = LinkConfig::new(&interface).suiting(channel.group).encapsulation(encapsulation).io(self.io);
         let windows = if purpose.publishes { source_config.frames() } else { 0 }
             + if purpose.subscribes { receiver_config.frames() } else { 0 };
-        link.frames = Some(windows + LINK_FRAMES);
+        let leases = receiver_config.window_slots.clamp(LEASES.0, LEASES.1);
+        let waiting = if self.workers.is_some() && purpose.subscribes { leases } else { 0 };
+        link.frames = Some(windows + waiting + LINK_FRAMES);
         (link.ttl, link.replace) = (self.ttl, self.replace);
         // Linux gives what is sent to an address and a UDP port to one program: to a publisher, who waits for NAKs, if there is one.
         link.hear_unicast = purpose.publishes;
@@ -218,26 +253,31 @@ impl Common {
             }
             None => Capture::none(link),
         };
+        let pcap = self.pcap.clone().map(|file| (file, link.lacks()));
         let link = Faults::new(link, &self.faults, Time::ZERO);
-        let endpoint = Endpoint::new(link, pool, &EndpointConfig::default())
-            .map_err(|error| Failure::refused(&error, &interface))?;
+        let interface = path.interface.clone();
+        let drive = D::start(Start { link, pool, interface, profile, idle: self.idle, core: cores.worker, leases })?;
+        // Its worker is where it belongs: what is started by a thread runs where that does.
+        if let Some(own) = cores.own
+            && self.workers.is_some()
+        {
+            idle::pin(own)?;
+        }
         Ok(World {
-            endpoint,
+            drive,
             path,
             channel,
             clock: Clock::new(),
-            idler: Idler::new(self.idle, self.core),
+            idler: Idler::new(self.idle, cores.own),
             stop,
             source_config,
             receiver_config,
-            // Two programs on one host, and one that is started again, are different sources.
-            tsis: TsiAllocator::new(Gsi::new(seed().to_le_bytes()[..6].try_into().unwrap_or_default()), seed()),
-            pcap: self.pcap.clone(),
+            pcap,
         })
     }
 }
 
-impl World {
+impl<D: Drive> World<D> {
     /// How a source behaves here, by the profile and the common options.
     pub(crate) fn source_config(&self) -> SourceConfig {
         self.source_config.clone()
@@ -248,28 +288,41 @@ impl World {
         self.receiver_config.clone()
     }
 
-    /// Begins a session.
-    pub(crate) fn publish(&mut self, config: &SourceConfig) -> Result<(SourceId, Publisher), Failure> {
-        let tsi = self.tsis.open().ok_or_else(|| Failure::error("no port is free for another session"))?;
-        let now = self.clock.now();
-        let added = self.endpoint.add_source(config, tsi, now, seed());
-        added.map_err(|error| Failure::not_added(error, &self.path.interface))
+    /// Begins the session.
+    pub(crate) fn publish(&mut self, config: &SourceConfig) -> Result<D::Publisher, Failure> {
+        self.drive.publish(config, self.clock.now())
     }
 
     /// Listens.
-    pub(crate) fn listen(&mut self, config: &ReceiverConfig) -> Result<ReceiverId, Failure> {
-        let added = self.endpoint.add_receiver(config, seed());
-        added.map_err(|error| Failure::not_added(error, &self.path.interface))
+    pub(crate) fn listen(&mut self, config: &ReceiverConfig) -> Result<(), Failure> {
+        self.drive.listen(config)
+    }
+
+    /// Shows what came; returns how much moved.
+    #[inline]
+    pub(crate) fn poll<H: Handler>(&mut self, now: Time, inbox: &mut Inbox<H>) -> Result<usize, Failure> {
+        self.drive.poll(now, inbox)
+    }
+
+    /// Something moved.
+    #[inline]
+    pub(crate) fn busy(&mut self) {
+        self.idler.busy();
+    }
+
+    /// Nothing moved: rests for at most so long. Says whether it may have slept.
+    #[inline]
+    pub(crate) fn rest(&mut self, now: Time, at_most: Duration, wait: Wait<'_, D::Publisher>) -> Result<bool, Failure> {
+        self.drive.rest(&mut self.idler, now, at_most, wait)
     }
 
     /// Leaves the network, and writes the rest of the capture.
-    pub(crate) fn close(&mut self, sink: &mut impl Sink) {
-        self.endpoint.shut_down(sink);
-        let counts = self.endpoint.link().inner().counts();
-        if let Some(file) = &self.pcap
-            && counts.left_out > 0
+    pub(crate) fn close<H: Handler>(&mut self, inbox: &mut Inbox<H>) {
+        self.drive.close(inbox);
+        if let Some((file, lacks)) = &self.pcap
+            && lacks.packets() > 0
         {
-            say(format_args!("--pcap: {} lacks {} packets: writing failed", file.display(), counts.left_out));
+            say(format_args!("--pcap: {} lacks packets, {} or more: writing failed", file.display(), lacks.packets()));
         }
     }
 }
@@ -279,7 +332,18 @@ pub(crate) fn seed() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
+/// A result on stdout. Who stops reading has read enough; whatever else keeps it from being written is a failure.
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::error(format_args!("stdout: writing failed: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A line on stderr; when nobody listens there, nothing.
 pub(crate) fn say(line: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -47,6 +47,9 @@ impl Place {
         if interface.is_empty() {
             return Err(wrong(format!("which interface? {FORM}")));
         }
+        // An IPv6 address may stand in brackets, as one behind `;` has to.
+        let bare = interface.strip_prefix('[').and_then(|address| address.strip_suffix(']'));
+        let interface = bare.unwrap_or(interface);
         let channel = channel_of(channel).map_err(wrong)?;
         let encapsulation = if is_native { Encapsulation::Pgm } else { Encapsulation::one_port(channel.data_port) };
         Ok(Self { interface: interface.into(), channel, encapsulation })
@@ -55,7 +58,10 @@ impl Place {
 
 /// `GROUP:PORT`; an IPv6 group stands in brackets.
 fn channel_of(text: &str) -> Result<Channel, String> {
-    let (group, port) = text.rsplit_once(':').ok_or_else(|| format!("no port in `{text}`; {FORM}"))?;
+    let (group, port) = text
+        .rsplit_once(':')
+        .filter(|(_, port)| !port.ends_with(']'))
+        .ok_or_else(|| format!("no port in `{text}`; {FORM}"))?;
     let data_port = match port.parse::<u32>() {
         Ok(port @ 1..=65535) => port as u16,
         Ok(_) => return Err(format!("port {port} is out of range: 1 to 65535")),
@@ -93,6 +99,7 @@ mod tests {
         assert_eq!(Place::read("epgm://10.0.0.1;239.192.0.1:7500", None), place("10.0.0.1", one_port));
         assert_eq!(Place::read("epgm://239.192.0.1:7500", Some("eth0")), place("eth0", one_port));
         let v6 = Place::read("pgm://fd00::1;[ff15::7500]:7500", None).expect("an IPv6 group");
+        assert_eq!(Place::read("pgm://[fd00::1];[ff15::7500]:7500", None).as_ref(), Ok(&v6));
         assert_eq!((v6.interface.as_str(), v6.channel.group.to_string().as_str()), ("fd00::1", "ff15::7500"));
     }
 
@@ -103,6 +110,7 @@ mod tests {
         assert!(refusal("pgm://;239.192.0.1:7500", None).contains("which interface?"));
         assert!(refusal("pgm://eth0;239.192.0.1:7500", Some("eth1")).contains("-i as well"));
         assert!(refusal("pgm://eth0;239.192.0.1", None).contains("no port"));
+        assert!(refusal("pgm://eth0;[ff15::7500]", None).contains("no port"));
         assert!(refusal("pgm://eth0;239.192.0.1:0", None).contains("out of range: 1 to 65535"));
         assert!(refusal("pgm://eth0;239.192.0.1:65536", None).contains("out of range: 1 to 65535"));
         assert!(refusal("pgm://eth0;239.192.0.1:http", None).contains("is no port"));

@@ -14,6 +14,8 @@ use pgmx::protocol::source::SourceStats;
 use pgmx::protocol::{End, Event};
 use serde::Serialize;
 
+use super::failure::Failure;
+
 /// Events that are kept in full; the counters have all.
 const EVENTS_MAX: usize = 256;
 /// Latencies are told apart by a thousandth, up to this; what is longer counts as this.
@@ -166,8 +168,8 @@ pub(crate) struct Report {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     pub(crate) seconds: f64,
-    pub(crate) messages_per_s: f64,
-    pub(crate) bits_per_s: f64,
+    pub(crate) messages_per_s: Option<f64>,
+    pub(crate) bits_per_s: Option<f64>,
     pub(crate) lost: Option<u64>,
     pub(crate) duplicates_dropped: Option<u64>,
     pub(crate) corrupt: Option<u64>,
@@ -192,8 +194,8 @@ impl Report {
     /// So many messages in so much time, over this path.
     pub(crate) fn new(path: &Path, messages: u64, bytes: u64, lasted: Duration) -> Self {
         let seconds = lasted.as_secs_f64();
-        // More digits than a clock has say nothing.
-        let per_second = |amount: u64| if seconds > 0.0 { (amount as f64 / seconds).round() } else { 0.0 };
+        // More digits than a clock has say nothing, and neither does a rate over no time.
+        let per_second = |amount: u64| (seconds > 0.0).then(|| (amount as f64 / seconds).round());
         Self {
             messages,
             bytes,
@@ -250,29 +252,41 @@ impl Report {
         self.lost.unwrap_or(0) > 0 || self.corrupt.unwrap_or(0) > 0
     }
 
+    /// Prints it, and passes on what came of the command. One that failed before its first message needs no table beside its line.
+    pub(crate) fn close<T>(&self, json: bool, title: &str, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        if outcome.is_err() && self.messages == 0 && !json {
+            return outcome;
+        }
+        let printed = self.print(json, title);
+        outcome.and_then(|outcome| printed.map(|()| outcome))
+    }
+
     /// Prints it: the object on stdout, or the table on stderr, where it does not mix with messages. Where nobody listens, nothing is
     /// printed.
-    pub(crate) fn print(&self, json: bool, title: &str) {
+    fn print(&self, json: bool, title: &str) -> Result<(), Failure> {
         if json {
-            let object = serde_json::to_string(self).unwrap_or_default();
-            let _ = writeln!(std::io::stdout(), "{object}");
-        } else {
-            let _ = write!(std::io::stderr(), "{}", self.table(title));
+            let object = serde_json::to_string(self).map_err(Failure::error)?;
+            return super::print(object + "\n");
         }
+        let _ = write!(std::io::stderr(), "{}", self.table(title));
+        Ok(())
     }
 
     fn table(&self, title: &str) -> String {
         let mut text = String::new();
-        let count = |number: u64| grouped(number);
-        let _ = writeln!(
+        let _ = write!(
             text,
-            "{title} {} messages, {} octets in {:.3} s: {} messages/s, {}",
-            count(self.messages),
-            count(self.bytes),
-            self.seconds,
-            count(self.messages_per_s.round() as u64),
-            bits(self.bits_per_s)
+            "{title} {} messages, {} octets in {:.3} s",
+            grouped(self.messages),
+            grouped(self.bytes),
+            self.seconds
         );
+        let _ = match (self.messages_per_s, self.bits_per_s) {
+            (Some(messages), Some(per_second)) => {
+                writeln!(text, ": {} messages/s, {}", grouped(messages.round() as u64), bits(per_second))
+            }
+            _ => writeln!(text),
+        };
         let mut row = |name: &str, cells: &[(&str, Option<u64>)]| {
             let known: Vec<String> = cells
                 .iter()

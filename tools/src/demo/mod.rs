@@ -26,8 +26,8 @@ use serde_json::json;
 
 use crate::common::failure::{Failure, status};
 use crate::common::report::grouped;
-use crate::common::say;
 use crate::common::stop::Stop;
+use crate::common::{numbers, print, say};
 
 use hosts::Network;
 use outcome::Part;
@@ -60,8 +60,8 @@ pub(crate) struct Arguments {
     /// How long to publish.
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     seconds: f64,
-    /// Messages a second.
-    #[arg(long, value_name = "MESSAGES", default_value = "20000", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    /// Messages a second, with k or M.
+    #[arg(long, value_name = "MESSAGES", default_value = "20000", value_parser = rate)]
     rate: u64,
     /// Octets of a message, or MIN-MAX.
     #[arg(long, value_name = "OCTETS", default_value = "64-256", value_parser = size)]
@@ -80,6 +80,12 @@ pub(crate) struct Arguments {
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
     if (0.5..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("0.5 to 3600 seconds are possible".to_owned()) }
+}
+
+/// Messages a second, with a suffix k or M as everywhere.
+fn rate(text: &str) -> Result<u64, String> {
+    let rate = numbers::count(text).ok().filter(|rate| *rate <= 10_000_000);
+    rate.ok_or_else(|| "1 to 10M messages a second are possible, such as 500 or 50k".to_owned())
 }
 
 fn percent(text: &str) -> Result<String, String> {
@@ -115,25 +121,23 @@ fn run(wanted: &Arguments) -> Result<ExitCode, Failure> {
         say(format_args!("pgmx demo: over udp on loopback: {why}"));
     }
     let played = play(wanted, &scene, &mut View::new(), stop)?;
-    Ok(tell(wanted, &scene, &played))
+    tell(wanted, &scene, &played)
 }
 
-fn tell(wanted: &Arguments, scene: &Scene, played: &Played) -> ExitCode {
+fn tell(wanted: &Arguments, scene: &Scene, played: &Played) -> Result<ExitCode, Failure> {
     if wanted.json {
-        println!("{}", object(wanted, scene, played));
+        print(format!("{}\n", object(wanted, scene, played)))?;
     } else {
-        print!("{}", text(wanted, scene, played));
+        print(text(wanted, scene, played))?;
     }
-    let failures: Vec<&String> = played.parts.iter().filter_map(|part| part.failure.as_ref()).collect();
-    for failure in &failures {
+    for failure in played.failures() {
         say(format_args!("pgmx demo: {failure}"));
     }
-    let failed: u64 = played.parts.iter().map(Part::failed_messages).sum();
-    match (failures.is_empty(), failed) {
-        (true, 0) => ExitCode::SUCCESS,
-        (true, _) => ExitCode::from(status::LOST),
-        (false, _) => ExitCode::FAILURE,
-    }
+    Ok(match (played.failures().next(), played.failed_messages()) {
+        (None, 0) => ExitCode::SUCCESS,
+        (None, _) => ExitCode::from(status::LOST),
+        (Some(_), _) => ExitCode::FAILURE,
+    })
 }
 
 fn text(wanted: &Arguments, scene: &Scene, played: &Played) -> String {
@@ -164,11 +168,12 @@ fn text(wanted: &Arguments, scene: &Scene, played: &Played) -> String {
         lines.push(line);
     }
     lines.extend(refusals(&played.parts));
-    let failed: u64 = played.parts.iter().map(Part::failed_messages).sum();
-    lines.push(match (failed, played.is_stopped) {
-        (0, false) => "nothing was lost".to_owned(),
-        (0, true) => "stopped; until then nothing was lost".to_owned(),
-        (failed, _) => format!(
+    lines.push(match (played.failed_messages(), played.failures().next(), played.is_stopped) {
+        // Why is told on stderr.
+        (0, Some(_), _) => "it was not played to its end".to_owned(),
+        (0, None, false) => "nothing was lost".to_owned(),
+        (0, None, true) => "stopped; until then nothing was lost".to_owned(),
+        (failed, ..) => format!(
             "{} messages were LOST or corrupt: a lower --rate leaves more room for repairs, and this machine more time",
             grouped(failed)
         ),

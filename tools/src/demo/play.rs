@@ -81,6 +81,18 @@ pub(super) struct Played {
     pub(super) is_stopped: bool,
 }
 
+impl Played {
+    /// Why children were no success.
+    pub(super) fn failures(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| part.failure.as_deref())
+    }
+
+    /// Messages that were lost or came damaged, to all together.
+    pub(super) fn failed_messages(&self) -> u64 {
+        self.parts.iter().map(Part::failed_messages).sum()
+    }
+}
+
 /// Who is who in the troupe; the publisher comes third, because someone has to listen.
 const PUBLISHER: usize = 2;
 const LATE: usize = 3;

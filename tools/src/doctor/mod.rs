@@ -25,6 +25,8 @@ use std::process::ExitCode;
 use pgmx::link::survey::{Survey, interfaces};
 use serde::Serialize;
 
+use crate::common;
+use crate::common::failure::Failure;
 use check::Check;
 use verdict::Verdict;
 
@@ -74,25 +76,18 @@ struct Interface {
 
 /// Runs the command.
 pub(crate) fn main(wanted: &Arguments) -> ExitCode {
-    match examine(wanted.interface.as_deref()) {
-        Ok(report) if wanted.json => match serde_json::to_string(&report) {
-            Ok(json) => {
-                println!("{json}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => fail(&error.to_string()),
-        },
-        Ok(report) => {
-            print!("{}", print::table(&report, wanted.interface.is_some()));
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(&error),
+    match examine(wanted.interface.as_deref()).map_err(Failure::error).and_then(|report| tell(&report, wanted)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.exit("doctor"),
     }
 }
 
-fn fail(error: &str) -> ExitCode {
-    eprintln!("pgmx doctor: {error}");
-    ExitCode::FAILURE
+fn tell(report: &Report, wanted: &Arguments) -> Result<(), Failure> {
+    if wanted.json {
+        let json = serde_json::to_string(report).map_err(Failure::error)?;
+        return common::print(json + "\n");
+    }
+    common::print(print::table(report, wanted.interface.is_some()))
 }
 
 fn examine(wanted: Option<&str>) -> Result<Report, String> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use pgmx::protocol::receiver::ReceiverConfig;
 use pgmx::protocol::source::SourceConfig;
 
+use crate::common::drive::Drive;
 use crate::common::failure::Failure;
 use crate::common::place::Place;
 use crate::common::{Common, Purpose, World};
@@ -23,7 +24,7 @@ pub(crate) const WINDOW: u32 = 256;
 pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Opens the endpoint.
-pub(crate) fn open(common: &mut Common) -> Result<World, Failure> {
+pub(crate) fn open<D: Drive>(common: &mut Common) -> Result<World<D>, Failure> {
     let place = Place::read(&common.endpoint, common.interface.as_deref())?;
     if place.channel.data_port == u16::MAX {
         return Err(Failure::usage("port 65535: answers come on the next port, and there is none; take 65534 or less"));
@@ -33,14 +34,14 @@ pub(crate) fn open(common: &mut Common) -> Result<World, Failure> {
 }
 
 /// How the session on the endpoint's port (ping's) or the next one (pong's) is sent.
-pub(crate) fn source_config(world: &World, is_pong: bool) -> SourceConfig {
+pub(crate) fn source_config<D: Drive>(world: &World<D>, is_pong: bool) -> SourceConfig {
     let mut config = world.source_config();
     config.data_port += u16::from(is_pong);
     config
 }
 
 /// How the session of the other side is heard.
-pub(crate) fn receiver_config(world: &World, is_pong: bool) -> ReceiverConfig {
+pub(crate) fn receiver_config<D: Drive>(world: &World<D>, is_pong: bool) -> ReceiverConfig {
     let mut config = world.receiver_config();
     config.data_port += u16::from(!is_pong);
     // Each converses about what it hears from now on.

@@ -214,9 +214,9 @@ impl Course {
         self.lost
     }
 
-    /// How long it has been measured.
-    pub(crate) fn measured_for(&self, now: Time) -> Duration {
-        Duration::from_nanos(self.measured.map_or(0, |begun| now.since(begun)))
+    /// How long it has been measured: from the first counted ping until something left or came for the last time.
+    pub(crate) fn measured_for(&self) -> Duration {
+        Duration::from_nanos(self.measured.map_or(0, |begun| self.moved.since(begun)))
     }
 }
 

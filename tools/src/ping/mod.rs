@@ -7,7 +7,7 @@
 //!   hgrm           the histogram as a file
 //! ```
 //!
-//! One thread drives the endpoint, publishes what is due, and reads the clock when an answer is handed over. Guards: nothing is measured
+//! One loop publishes what is due, and reads the clock when an answer is handed over. Guards: nothing is measured
 //! before the other side has answered once, so that either may be started first.
 
 pub(crate) mod conversation;
@@ -22,18 +22,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use pgmx::endpoint::{Handler, Inbox, MessageView, ReceiverId, SourceId};
+use pgmx::endpoint::{Handler, Inbox, MessageView};
 use pgmx::frame::ClaimError;
-use pgmx::protocol::source::{Publisher, SourceState};
+use pgmx::protocol::source::SourceState;
 use pgmx::protocol::{End, Event};
 use pgmx::time::{Time, nanos};
 use pgmx::wire::Tsi;
 
 use crate::common::clock::Clock;
+use crate::common::drive::{Drive, Inline, Publish, Wait};
 use crate::common::failure::{Failure, status};
 use crate::common::live::{Live, Sample};
 use crate::common::numbers;
 use crate::common::report::{Events, LatencyNs, Report, end_in_words};
+use crate::common::workers::Workers;
 use crate::common::{Common, World, say, seed};
 use course::{Course, Plan};
 use message::{Came, Form, HELLO};
@@ -62,7 +64,7 @@ otherwise, and the window 256 packets unless --window does.
 Exit status: 0 all pings were answered, 1 something failed, or pong left early, 2 the arguments make no sense, 3 some
 pings will never be answered, or answers were damaged, 4 no answer came for --timeout.";
 
-/// Time round trips to a `pgmx pong`.
+/// Times round trips to a `pgmx pong`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -81,7 +83,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "S", value_parser = numbers::seconds)]
     seconds: Option<Duration>,
     /// Pings that are not counted, in front.
-    #[arg(long, value_name = "N", default_value = "100")]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = warmup)]
     warmup: u64,
     /// How many seconds to wait for an answer.
     #[arg(long, value_name = "S", default_value = "10", value_parser = numbers::seconds)]
@@ -89,6 +91,11 @@ pub(crate) struct Arguments {
     /// Write the histogram into this file, in HdrHistogram's text form; microseconds.
     #[arg(long, value_name = "FILE")]
     hgrm: Option<PathBuf>,
+}
+
+/// A number of pings that may be 0.
+fn warmup(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { numbers::count(text) }
 }
 
 /// A duration with its unit, or 0.
@@ -153,12 +160,11 @@ impl Handler for Listening {
 }
 
 /// Everything that the loop has.
-struct Ping {
-    world: World,
+struct Ping<D: Drive> {
+    world: World<D>,
     inbox: Inbox<Listening>,
-    source: SourceId,
-    receiver: ReceiverId,
-    publisher: Publisher,
+    /// Until the session ends.
+    publisher: Option<D::Publisher>,
     live: Live,
     timeout: Duration,
     size: u32,
@@ -166,14 +172,15 @@ struct Ping {
 
 /// Runs the command.
 pub(crate) fn main(wanted: Arguments) -> ExitCode {
-    match run(wanted) {
+    let outcome = if wanted.common.workers.is_some() { run::<Workers>(wanted) } else { run::<Inline>(wanted) };
+    match outcome {
         Ok(code) => code,
         Err(failure) => failure.exit("ping"),
     }
 }
 
-fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
-    let mut world = conversation::open(&mut wanted.common)?;
+fn run<D: Drive>(mut wanted: Arguments) -> Result<ExitCode, Failure> {
+    let mut world = conversation::open::<D>(&mut wanted.common)?;
     let refused = |path: &PathBuf, error| Failure::error(format_args!("--hgrm {}: {error}", path.display()));
     // Opened before it is needed: after a long course it is too late for a refusal.
     let file = match &wanted.hgrm {
@@ -187,8 +194,8 @@ fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
         time: wanted.seconds,
         patience: wanted.timeout,
     };
-    let receiver = world.listen(&conversation::receiver_config(&world, false))?;
-    let (source, publisher) = world.publish(&conversation::source_config(&world, false))?;
+    world.listen(&conversation::receiver_config(&world, false))?;
+    let publisher = Some(world.publish(&conversation::source_config(&world, false))?);
     let listening = Listening {
         clock: world.clock.clone(),
         form: Form::new(wanted.size as usize, seed()),
@@ -201,14 +208,12 @@ fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
     };
     let live = Live::new(wanted.common.progress, true);
     let (timeout, size) = (wanted.timeout, wanted.size);
-    let mut ping = Ping { world, inbox: Inbox::new(listening), source, receiver, publisher, live, timeout, size };
-    let found = ping.seek()?;
-    let ended = if found { ping.course()? } else { Ok(()) };
-    let lasted = ping.heard().course.measured_for(ping.world.clock.now());
-    ping.part()?;
+    let mut ping = Ping { world, inbox: Inbox::new(listening), publisher, live, timeout, size };
+    let found = ping.seek().and_then(|found| if found { ping.course() } else { Ok(Ok(())) });
+    let ended = found.and_then(|ended| ping.part().and(ended));
     ping.live.clear();
-    let report = ping.report(lasted);
-    report.print(wanted.common.json, "ping: answered");
+    let report = ping.report();
+    let ended = report.close(wanted.common.json, "ping: answered", ended);
     if let Some((path, file)) = file {
         let mut file = BufWriter::new(file);
         let written = hgrm::write(ping.heard().course.histogram(), &mut file).and_then(|()| file.flush());
@@ -228,7 +233,7 @@ fn run(mut wanted: Arguments) -> Result<ExitCode, Failure> {
     }
 }
 
-impl Ping {
+impl<D: Drive> Ping<D> {
     fn heard(&self) -> &Listening {
         self.inbox.handler()
     }
@@ -236,9 +241,11 @@ impl Ping {
     /// Publishes a ping; false when the window is full.
     #[inline]
     fn publish(&mut self, number: u64) -> Result<bool, Failure> {
-        match self.publisher.publish(self.inbox.handler_mut().form.ping(number)) {
-            Ok(_) => Ok(true),
-            Err(ClaimError::Full) => Ok(false),
+        let Some(publisher) = &mut self.publisher else { return Ok(false) };
+        match publisher.publish(self.inbox.handler_mut().form.ping(number)) {
+            Ok(()) => Ok(true),
+            // Why it is closed is told by the next turn.
+            Err(ClaimError::Full | ClaimError::Closed) => Ok(false),
             Err(error) => Err(Failure::usage(format_args!("--size {}: {error}", self.size))),
         }
     }
@@ -246,14 +253,14 @@ impl Ping {
     /// A turn of the endpoint, and a rest if nothing moved.
     #[inline]
     fn turn(&mut self, now: Time, rest: impl FnOnce(&Listening) -> Duration) -> Result<(), Failure> {
-        let moved = self.world.endpoint.poll(now, self.inbox.at(now))?;
+        let moved = self.world.poll(now, &mut self.inbox)?;
         if moved > 0 {
-            self.world.idler.busy();
+            self.world.busy();
             return Ok(());
         }
         let at_most = rest(self.inbox.handler());
         if !at_most.is_zero() {
-            self.world.idler.rest(&self.world.endpoint, now, at_most, None)?;
+            self.world.rest(now, at_most, Wait::News)?;
         }
         Ok(())
     }
@@ -342,15 +349,14 @@ impl Ping {
     /// Ends the session, and waits until pong, which ends its own then, has heard so.
     fn part(&mut self) -> Result<(), Failure> {
         let begun = self.world.clock.now();
-        if let Some(source) = self.world.endpoint.source_mut(self.source) {
-            source.close(begun);
+        if let Some(publisher) = self.publisher.take() {
+            self.world.drive.end(publisher, begun);
         }
         loop {
             let now = self.world.clock.now();
-            let state = self.world.endpoint.source(self.source).map(pgmx::protocol::source::Source::state);
             let is_over = self.heard().end.is_some()
                 || self.heard().partner.is_none()
-                || state.is_none_or(|state| state == SourceState::Done)
+                || self.world.drive.state() == SourceState::Done
                 || now.since(begun) >= nanos(conversation::FAREWELL)
                 || self.world.stop.is_urgent();
             if is_over {
@@ -362,7 +368,7 @@ impl Ping {
 
     fn sample(&self) -> Sample {
         let Listening { course, .. } = self.heard();
-        let stats = self.world.endpoint.receiver(self.receiver).map(|receiver| receiver.stats().all);
+        let stats = self.world.drive.receiver_stats().map(|stats| stats.all);
         Sample {
             messages: course.count(),
             bytes: course.count() * u64::from(self.size),
@@ -373,22 +379,25 @@ impl Ping {
         }
     }
 
-    fn report(&mut self, lasted: Duration) -> Report {
+    fn report(&mut self) -> Report {
         let Listening { course, corrupt, strangers, events, .. } = self.inbox.handler_mut();
         let events = core::mem::take(events);
         let messages = course.count();
-        let mut report = Report::new(&self.world.path, messages, messages * u64::from(self.size), lasted);
+        let octets = messages * u64::from(self.size);
+        let mut report = Report::new(&self.world.path, messages, octets, course.measured_for());
         report.lost = Some(course.lost());
         report.corrupt = Some(*corrupt);
         report.latency_ns = LatencyNs::of(course.histogram());
         if *strangers > 0 {
-            say(format_args!("{strangers} messages of others came on the port of the answers, and were not counted"));
+            say(format_args!(
+                "pgmx ping: {strangers} messages of others came on the port of the answers, and were not counted"
+            ));
         }
-        if let Some(receiver) = self.world.endpoint.receiver(self.receiver) {
-            report = report.receiver(receiver.stats(), events);
+        if let Some(stats) = self.world.drive.receiver_stats() {
+            report = report.receiver(&stats, events);
         }
-        if let Some(source) = self.world.endpoint.source(self.source) {
-            report = report.source(source.stats());
+        if let Some(stats) = self.world.drive.source_stats(None) {
+            report = report.source(&stats);
         }
         self.world.close(&mut self.inbox);
         report
@@ -437,7 +446,7 @@ mod tests {
     fn a_port_without_a_neighbour_is_refused_before_anything_is_opened() {
         let mut wanted = read("").expect("sound");
         wanted.common.endpoint = "pgm://no-such-interface;239.192.0.1:65535".into();
-        let failure = run(wanted).expect_err("no port for the answers");
+        let failure = run::<Inline>(wanted).expect_err("no port for the answers");
         assert_eq!(failure.status, status::USAGE);
         assert!(failure.line.starts_with("port 65535: "), "{}", failure.line);
     }

@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use pgmx::frame::ClaimError;
-use pgmx::protocol::source::Publisher;
 use pgmx::time::Time;
 
+use crate::common::drive::Publish;
 use crate::common::failure::Failure;
 use crate::common::generate::Generator;
 use crate::common::kernel;
@@ -45,7 +45,7 @@ pub(super) enum Feed {
 impl Feed {
     /// Offers one message. `wall_ns` is the time of day.
     #[inline]
-    pub(super) fn publish(&mut self, wall_ns: u64, to: &mut Publisher) -> Result<Step, Failure> {
+    pub(super) fn publish(&mut self, wall_ns: u64, to: &mut impl Publish) -> Result<Step, Failure> {
         match self {
             Self::Generated(generator) => generate(generator, wall_ns, to),
             Self::Lines(lines) => lines.publish(to),
@@ -69,35 +69,19 @@ impl Feed {
 }
 
 #[inline]
-fn generate(generator: &mut Generator, wall_ns: u64, to: &mut Publisher) -> Result<Step, Failure> {
+fn generate(generator: &mut Generator, wall_ns: u64, to: &mut impl Publish) -> Result<Step, Failure> {
     let len = generator.len();
-    match to.claim(len) {
-        Ok(mut claim) => {
-            generator.fill(wall_ns, len, 0, &mut claim);
-            claim.commit();
-        }
-        Err(ClaimError::TooLong { .. }) => match to.claim_apdu(len) {
-            Ok(mut claim) => {
-                let mut at = 0;
-                for n in 0..claim.chunks() {
-                    let chunk = claim.chunk(n);
-                    generator.fill(wall_ns, len, at, chunk);
-                    at += chunk.len();
-                }
-                claim.commit();
-            }
-            Err(error) => return refused(error),
-        },
-        Err(error) => return refused(error),
+    if let Err(error) = to.publish_in_place(len, |at, chunk| generator.fill(wall_ns, len, at, chunk)) {
+        return refused(error);
     }
     generator.advance();
     Ok(Step::Published(len))
 }
 
 #[inline]
-fn publish(message: &[u8], to: &mut Publisher) -> Result<Step, Failure> {
+fn publish(message: &[u8], to: &mut impl Publish) -> Result<Step, Failure> {
     match to.publish(message) {
-        Ok(_) => Ok(Step::Published(message.len())),
+        Ok(()) => Ok(Step::Published(message.len())),
         Err(error) => refused(error),
     }
 }
@@ -107,9 +91,9 @@ fn refused(error: ClaimError) -> Result<Step, Failure> {
     match error {
         ClaimError::Full => Ok(Step::Full),
         ClaimError::Closed => Ok(Step::Ended),
-        ClaimError::TooLong { .. } => {
-            Err(Failure::error(format_args!("a message of {error}; a larger --window helps")))
-        }
+        ClaimError::TooLong { len, max } => Err(Failure::error(format_args!(
+            "a message of {len} octets does not fit: at most {max} are possible here; a larger --window helps"
+        ))),
     }
 }
 
@@ -151,7 +135,7 @@ impl Lines {
         (self.ended && !rest.is_empty()).then_some((self.buffer.len(), self.buffer.len()))
     }
 
-    fn publish(&mut self, to: &mut Publisher) -> Result<Step, Failure> {
+    fn publish(&mut self, to: &mut impl Publish) -> Result<Step, Failure> {
         let Some((end, next)) = self.next() else {
             return Ok(if self.ended { Step::Ended } else { Step::Empty });
         };
@@ -211,9 +195,9 @@ impl Blocks {
         Ok(Self { path: path.into(), input: BufReader::with_capacity(4 * READ, input), sizes, block: Vec::new() })
     }
 
-    fn publish(&mut self, to: &mut Publisher) -> Result<Step, Failure> {
+    fn publish(&mut self, to: &mut impl Publish) -> Result<Step, Failure> {
         if self.block.is_empty() {
-            let len = self.sizes.map_or_else(|| to.claim_max(), |sizes| sizes.max.max(1) as usize);
+            let len = self.sizes.map_or_else(|| to.claim_max(), |sizes| sizes.max as usize);
             let mut input = self.input.by_ref().take(len as u64);
             input.read_to_end(&mut self.block).map_err(|error| failed(&self.path, &error))?;
             if self.block.is_empty() {

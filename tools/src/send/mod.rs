@@ -1,7 +1,7 @@
 //! `pgmx send`: publishes lines of stdin, a file, or messages that check themselves.
 //!
 //! ```text
-//!   feed ── a message at a time ─> publisher ─> endpoint      one thread, one loop:
+//!   feed ── a message at a time ─> publisher ─> drive         one loop:
 //!   pace ── how many are due                                  publish, poll, rest
 //! ```
 //!
@@ -16,17 +16,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pgmx::endpoint::{Handler, Inbox, MessageView, SourceId};
+use pgmx::endpoint::{Handler, Inbox, MessageView};
 use pgmx::protocol::Event;
-use pgmx::protocol::source::{Publisher, Rate, SourceState};
+use pgmx::protocol::source::{Burst, Rate, SourceState};
 use pgmx::time::{Time, nanos};
 use pgmx::wire::Sqn;
 
+use crate::common::drive::{Drive, Inline, Publish, Wait};
 use crate::common::failure::{Failure, status};
 use crate::common::generate::Generator;
 use crate::common::live::{Live, Sample};
 use crate::common::numbers::{self, Sizes};
 use crate::common::report::Report;
+use crate::common::workers::Workers;
 use crate::common::{Common, Purpose, World, say};
 use feed::{Blocks, Feed, Lines, Step};
 use pace::Pace;
@@ -35,11 +37,14 @@ use pace::Pace;
 const PACKETS: u32 = 64;
 /// Messages that are: many share a packet where they are batched, and nobody waits longer for that.
 const MESSAGES: u64 = 2048;
-/// Packets that may wait to be sent. Fewer would leave the link without work between two polls; more would be published long before they
-/// leave, where a rate holds them back: their times would say nothing, and Ctrl-C would not end them soon.
-const BACKLOG: i32 = 256;
+/// Octets a second below which a rate holds over any [`SLOW_BURST`]: 40 Mbit/s, where that is about the 64 packets that profiles allow.
+const SLOW: u64 = 5_000_000;
+/// Long enough to make up for a sleep that took too long, and short enough to be no burst for people.
+const SLOW_BURST: Duration = Duration::from_millis(20);
 /// How long a session that was ended by Ctrl-C still answers.
 const STOP_LINGER_NS: u64 = 3_000_000_000;
+/// How long receivers are told of a failure: time for some SPMs, any of which may be lost.
+const ABORT_LINGER_NS: u64 = 300_000_000;
 /// Nobody sleeps longer: a signal that comes just before a sleep begins must not wait for it.
 const REST: Duration = Duration::from_millis(100);
 
@@ -63,8 +68,6 @@ Exit status: 0 all was sent, 1 something failed, 2 the arguments make no sense, 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    common: Common,
     /// Send this file, in messages of --size octets or as many as a packet holds.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["count", "seconds"], help_heading = "Messages")]
     file: Option<PathBuf>,
@@ -86,11 +89,14 @@ pub(crate) struct Arguments {
     /// Let small messages share packets while the sender is busy.
     #[arg(long, help_heading = "Messages")]
     batch: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Runs the command.
 pub(crate) fn main(wanted: &Arguments) -> ExitCode {
-    match run(wanted) {
+    let outcome = if wanted.common.workers.is_some() { run::<Workers>(wanted) } else { run::<Inline>(wanted) };
+    match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => failure.exit("send"),
     }
@@ -104,8 +110,13 @@ impl Handler for Deaf {
     fn event(&mut self, _: Event) {}
 }
 
-fn run(wanted: &Arguments) -> Result<u8, Failure> {
+fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
     let (feed, lines) = if let Some(path) = &wanted.file {
+        if wanted.size.is_some_and(|Sizes { min, max }| min != max || max == 0) {
+            return Err(Failure::usage(
+                "--size: a file goes in messages of one size, of an octet or more, such as 1400",
+            ));
+        }
         (Feed::File(Blocks::open(path, wanted.size)?), false)
     } else if wanted.count.is_some() || wanted.size.is_some() || wanted.seconds.is_some() {
         let sizes = wanted.size.unwrap_or(Sizes { min: 64, max: 64 });
@@ -113,14 +124,16 @@ fn run(wanted: &Arguments) -> Result<u8, Failure> {
     } else {
         (Feed::Lines(Lines::of_stdin()?), true)
     };
-    let mut world = wanted.common.open(Purpose::SEND)?;
+    let mut world = wanted.common.open::<D>(Purpose::SEND)?;
     let mut config = world.source_config();
     config.batch = wanted.batch;
-    config.rate = wanted.rate.unwrap_or(config.rate);
-    let (id, publisher) = world.publish(&config)?;
+    if let Some(rate) = wanted.rate {
+        config.rate = rate;
+        config.burst = burst(rate, config.burst);
+    }
+    let publisher = world.publish(&config)?;
     let begun = world.clock.now();
     let mut sending = Sending {
-        id,
         origin: publisher.next_sqn(),
         publisher: Some(publisher),
         feed,
@@ -130,7 +143,7 @@ fn run(wanted: &Arguments) -> Result<u8, Failure> {
         give_up: None,
         messages: 0,
         bytes: 0,
-        odata: 0,
+        left_packets: 0,
         first: None,
         last: begun,
         slots: config.window_slots.into(),
@@ -139,23 +152,31 @@ fn run(wanted: &Arguments) -> Result<u8, Failure> {
     };
     let mut inbox = Inbox::new(Deaf);
     let outcome = sending.run(&mut world, &mut inbox);
+    if outcome.is_err() {
+        sending.abort(&mut world, &mut inbox);
+    }
     sending.live.clear();
-    let code = outcome?;
     let lasted = Duration::from_nanos(sending.last.since(sending.first.unwrap_or(sending.last)));
     let mut report = Report::new(&world.path, sending.messages, sending.bytes, lasted);
-    if let Some(source) = world.endpoint.source(id) {
-        report = report.source(source.stats());
+    if let Some(stats) = world.drive.source_stats(sending.publisher.as_ref()) {
+        report = report.source(&stats);
     }
     sending.publisher = None;
     world.close(&mut inbox);
-    report.print(wanted.common.json, "sent");
-    Ok(code)
+    report.close(wanted.common.json, "sent", outcome)
 }
 
-struct Sending {
-    id: SourceId,
+/// What may leave at once: a slow rate is one from the first packet on, where a profile's burst would let seconds of it leave in a moment.
+fn burst(rate: Rate, usual: Burst) -> Burst {
+    match rate {
+        Rate::OctetsPerSecond(octets) if octets < SLOW => Burst::Time(SLOW_BURST),
+        _ => usual,
+    }
+}
+
+struct Sending<P> {
     /// Until there is nothing more to publish.
-    publisher: Option<Publisher>,
+    publisher: Option<P>,
     feed: Feed,
     pace: Pace,
     /// Messages that are still to be published.
@@ -167,8 +188,8 @@ struct Sending {
     bytes: u64,
     /// The session's first packet.
     origin: Sqn,
-    /// Data packets that had left when it was last asked.
-    odata: u64,
+    /// Data packets that had left when it was last asked, modulo 2^32.
+    left_packets: u32,
     /// When the first message was published, and when the last packet left.
     first: Option<Time>,
     last: Time,
@@ -178,19 +199,21 @@ struct Sending {
 
 /// What came of a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Burst {
+enum Batch {
     /// Messages were published; there may be more.
     Some,
     /// None can be before the pace or the input allows it.
     Waits,
-    /// None can be before packets leave, or the window moves.
+    /// None can be before packets leave.
+    Ahead,
+    /// None can be before the window moves.
     Full,
     /// There are no more.
     Ended,
 }
 
-impl Sending {
-    fn run(&mut self, world: &mut World, inbox: &mut Inbox<Deaf>) -> Result<u8, Failure> {
+impl<P: Publish> Sending<P> {
+    fn run<D: Drive<Publisher = P>>(&mut self, world: &mut World<D>, inbox: &mut Inbox<Deaf>) -> Result<u8, Failure> {
         let mut slept = true;
         loop {
             let now = world.clock.now();
@@ -202,53 +225,62 @@ impl Sending {
                 self.end(world, now);
             }
             let burst = self.burst(world, now, slept)?;
-            if burst == Burst::Ended {
+            if burst == Batch::Ended {
                 self.end(world, now);
             }
-            let moved = world.endpoint.poll(now, inbox.at(now))?;
-            if let Some(code) = self.look(world, now) {
+            let mut moved = world.poll(now, inbox)?;
+            let before = self.left_packets;
+            if let Some(code) = self.look(world, now)? {
                 return Ok(code);
             }
+            moved += usize::from(self.left_packets != before);
             if self.live.is_due(now) {
                 let sample = self.sample(world);
                 self.live.show(now, sample);
             }
-            if moved > 0 || burst == Burst::Some {
-                world.idler.busy();
+            if moved > 0 || burst == Batch::Some {
+                world.busy();
                 slept = false;
                 continue;
             }
             let mut until = self.live.next().min(now.plus(nanos(REST))).min(self.until.unwrap_or(now.plus(u64::MAX)));
-            let mut wake = None;
-            if self.publisher.is_some() && burst == Burst::Waits {
-                if self.pace.due(now) == 0 {
-                    until = until.min(self.pace.next());
-                } else {
-                    wake = self.feed.wake();
+            let mut wait = Wait::News;
+            if let Some(publisher) = &mut self.publisher {
+                let is_paced = burst == Batch::Waits && self.pace.due(now) == 0;
+                match burst {
+                    Batch::Waits if is_paced => until = until.min(self.pace.next()),
+                    Batch::Waits => wait = self.feed.wake().map_or(Wait::News, Wait::Input),
+                    Batch::Ahead => {
+                        // Until half of them have left, so that neither side waits for the other.
+                        let last = publisher.next_sqn().prev().minus(D::BACKLOG / 2);
+                        wait = Wait::Lead(publisher, last);
+                    }
+                    Batch::Full => wait = Wait::Room(publisher),
+                    Batch::Some | Batch::Ended => {}
                 }
             }
-            slept = world.idler.rest(&world.endpoint, now, Duration::from_nanos(until.since(now)), wake)?;
+            slept = world.rest(now, Duration::from_nanos(until.since(now)), wait)?;
         }
     }
 
     /// Publishes what is due, at most a batch.
     #[inline]
-    fn burst(&mut self, world: &mut World, now: Time, slept: bool) -> Result<Burst, Failure> {
-        let Some(publisher) = &mut self.publisher else { return Ok(Burst::Waits) };
+    fn burst<D: Drive>(&mut self, world: &mut World<D>, now: Time, slept: bool) -> Result<Batch, Failure> {
+        let Some(publisher) = &mut self.publisher else { return Ok(Batch::Waits) };
         if self.left == 0 || self.until.is_some_and(|until| now >= until) {
-            return Ok(Burst::Ended);
+            return Ok(Batch::Ended);
         }
         // Modulo 2^32, as sequence numbers are; a packet that is still open to records may have left before it counts.
-        let waiting = publisher.next_sqn().distance_from(self.origin).wrapping_sub(self.odata as u32).cast_signed();
-        if waiting >= BACKLOG {
-            return Ok(Burst::Full);
+        let waiting = publisher.next_sqn().distance_from(self.origin).wrapping_sub(self.left_packets).cast_signed();
+        if waiting >= D::BACKLOG.cast_signed() {
+            return Ok(Batch::Ahead);
         }
         self.feed.look(now, slept)?;
         let due = self.pace.due(now).min(MESSAGES).min(self.left);
         let wall_ns = world.clock.wall_ns(now);
         let begin = publisher.next_sqn();
         let mut messages = 0;
-        let mut outcome = Burst::Waits;
+        let mut outcome = Batch::Waits;
         while messages < due {
             match self.feed.publish(wall_ns, publisher)? {
                 Step::Published(octets) => {
@@ -263,11 +295,11 @@ impl Sending {
                     break;
                 }
                 Step::Full => {
-                    outcome = Burst::Full;
+                    outcome = Batch::Full;
                     break;
                 }
                 Step::Ended => {
-                    outcome = Burst::Ended;
+                    outcome = Batch::Ended;
                     break;
                 }
             }
@@ -277,8 +309,8 @@ impl Sending {
             self.pace.sent(messages);
             self.messages += messages;
             self.left -= messages;
-            if outcome != Burst::Ended {
-                return Ok(Burst::Some);
+            if outcome != Batch::Ended {
+                return Ok(Batch::Some);
             }
         }
         Ok(outcome)
@@ -286,27 +318,44 @@ impl Sending {
 
     /// Nothing more is published.
     #[cold]
-    fn end(&mut self, world: &mut World, now: Time) {
-        if self.publisher.take().is_some()
-            && let Some(source) = world.endpoint.source_mut(self.id)
-        {
-            source.close(now);
+    fn end<D: Drive<Publisher = P>>(&mut self, world: &mut World<D>, now: Time) {
+        if let Some(publisher) = self.publisher.take() {
+            world.drive.end(publisher, now);
+        }
+    }
+
+    /// What failed is told to receivers, who would wait for the rest until their patience ends. If it is the link that failed, nobody
+    /// is told.
+    #[cold]
+    fn abort<D: Drive<Publisher = P>>(&mut self, world: &mut World<D>, inbox: &mut Inbox<Deaf>) {
+        let Some(publisher) = self.publisher.take() else { return };
+        let begun = world.clock.now();
+        world.drive.abort(publisher, begun);
+        while world.drive.state() != SourceState::Done && !world.stop.is_urgent() {
+            let now = world.clock.now();
+            let left = ABORT_LINGER_NS.saturating_sub(now.since(begun));
+            let outcome = match world.poll(now, inbox) {
+                Ok(0) => world.rest(now, Duration::from_nanos(left).min(REST), Wait::News).map(drop),
+                outcome => outcome.map(drop),
+            };
+            if outcome.is_err() || left == 0 {
+                return;
+            }
         }
     }
 
     /// Follows the source; a status when it is over.
     #[inline]
-    fn look(&mut self, world: &World, now: Time) -> Option<u8> {
-        let source = world.endpoint.source(self.id)?;
-        let odata = source.stats().odata;
-        if odata != self.odata {
-            self.odata = odata;
+    fn look<D: Drive<Publisher = P>>(&mut self, world: &World<D>, now: Time) -> Result<Option<u8>, Failure> {
+        let left = world.drive.left(self.publisher.as_ref())?;
+        if left != self.left_packets {
+            self.left_packets = left;
             self.last = now;
         }
         if self.publisher.is_some() {
-            return None;
+            return Ok(None);
         }
-        match source.state() {
+        Ok(match world.drive.state() {
             SourceState::Done => Some(0),
             state if self.give_up.is_some_and(|at| now >= at) => {
                 let is_sent = state == SourceState::Lingering;
@@ -317,12 +366,12 @@ impl Sending {
                 Some(if is_sent { 0 } else { status::LOST })
             }
             _ => None,
-        }
+        })
     }
 
     #[cold]
-    fn sample(&mut self, world: &World) -> Sample {
-        let stats = world.endpoint.source(self.id).map(|source| *source.stats()).unwrap_or_default();
+    fn sample<D: Drive<Publisher = P>>(&mut self, world: &World<D>) -> Sample {
+        let stats = world.drive.source_stats(self.publisher.as_ref()).unwrap_or_default();
         let window =
             self.publisher.as_mut().map(|publisher| (self.slots - publisher.free().min(self.slots), self.slots));
         Sample { messages: self.messages, bytes: self.bytes, repairs: stats.rdata, naks: stats.naks, lost: 0, window }

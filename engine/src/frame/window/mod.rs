@@ -67,6 +67,11 @@ impl SlotLayout {
     /// Octets of OPT_FRAGMENT.
     const OPT_FRAGMENT: u16 = 16;
 
+    /// Payloads of up to `room` octets from `front` on, without options.
+    pub const fn plain(front: u16, room: u16) -> Self {
+        Self { front, room, every_options: 0, common_options: 0, first_options: 0, batch: false }
+    }
+
     /// Octets of options in front of the payload at `position`.
     #[inline]
     pub fn options(&self, position: u64, fragmented: bool) -> u16 {

@@ -210,8 +210,10 @@ impl Reader {
     pub fn try_into_run(mut self, pool: &Pool) -> Result<Run, Self> {
         self.close();
         self.refresh();
-        let resting = (self.trail..self.head).all(|position| !self.in_flight(pool, position));
-        if resting && Arc::get_mut(&mut self.shared).is_some() { Ok(self.run) } else { Err(self) }
+        // Tried at every poll until it works: what is quick to tell first.
+        let is_alone = Arc::get_mut(&mut self.shared).is_some();
+        let resting = |position| !self.in_flight(pool, position);
+        if is_alone && (self.trail..self.head).all(resting) { Ok(self.run) } else { Err(self) }
     }
 
     #[inline]

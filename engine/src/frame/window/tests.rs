@@ -9,8 +9,7 @@ use super::*;
 use core::ops::Range;
 use std::io::Write as _;
 
-const LAYOUT: SlotLayout =
-    SlotLayout { front: 300, room: 100, every_options: 0, common_options: 0, first_options: 0, batch: false };
+const LAYOUT: SlotLayout = SlotLayout::plain(300, 100);
 
 fn make(slots: u32) -> (Pool, Writer, Reader) {
     let mut pool = Pool::anonymous(Layout::standard(slots + 4)).expect("a small mapping");

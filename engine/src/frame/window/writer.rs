@@ -120,6 +120,13 @@ impl Writer {
         self.layout
     }
 
+    /// The longest message that fits an empty window, wherever it begins.
+    pub fn apdu_max(&self) -> usize {
+        let [first, each] = [0, 1].map(|position| usize::from(self.layout.payload_max(position, true)));
+        let fragments = first + each * self.shared.mask as usize;
+        fragments.max(usize::from(self.layout.message_max(0))).min(u32::MAX as usize)
+    }
+
     /// Slots that could be claimed now.
     pub fn free(&mut self) -> u64 {
         self.limit = self.shared.handoff.trail() + self.capacity();

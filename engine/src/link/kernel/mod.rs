@@ -13,6 +13,7 @@ pub(super) mod filter;
 pub(super) mod interface;
 pub(super) mod membership;
 pub(super) mod messages;
+#[cfg(feature = "xdp")]
 pub(super) mod netlink;
 pub(super) mod presence;
 pub(super) mod socket;

@@ -89,9 +89,20 @@ impl Publisher {
         self.writer.free()
     }
 
+    /// Whether the claim that failed last for want of room can be had now.
+    pub fn has_room(&mut self) -> bool {
+        let wanted = self.notes.wanted();
+        wanted <= self.writer.position() + self.writer.free()
+    }
+
     /// The longest message that [`Publisher::claim`] takes for the next packet.
     pub fn claim_max(&self) -> usize {
         usize::from(self.writer.layout().message_max(self.writer.position()))
+    }
+
+    /// The longest message that [`Publisher::publish`] and [`Publisher::claim_apdu`] take: that of the configuration, or what fits the window.
+    pub fn message_max(&self) -> usize {
+        self.apdu_max.min(self.writer.apdu_max())
     }
 
     /// Whether the session was closed.
@@ -103,7 +114,8 @@ impl Publisher {
     /// newest packet, if it has not left, else in the next; and the window counts as full while no packet beyond the newest is free.
     ///
     /// [`SourceConfig::batch`]: super::SourceConfig::batch
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // returned through memory, a claim costs as much again as it does
     pub fn claim(&mut self, len: usize) -> Result<Claim<'_>, ClaimError> {
         let wanted = self.writer.position() + 1;
         let notes = &self.notes;
