@@ -45,12 +45,15 @@ pub struct EndpointConfig {
     /// What a fragment may announce. Wide by default: what it costs is bounded by each receiver's `max_apdu` and `held_max`, and what goes
     /// beyond those is told as a loss, which a rejected packet is not.
     pub limits: Limits,
+    /// Whether sources and receivers of this endpoint hear each other where the link does not bring back what we send. What a link does
+    /// by itself is the link's to say.
+    pub connects_its_own: bool,
 }
 
 impl Default for EndpointConfig {
     fn default() -> Self {
         let limits = Limits { max_apdu: 1 << 24, max_fragments: 1 << 16 };
-        Self { receive_batch: 64, transmit_batch: 64, limits }
+        Self { receive_batch: 64, transmit_batch: 64, limits, connects_its_own: true }
     }
 }
 
@@ -152,6 +155,7 @@ pub struct Endpoint<L> {
     local: RxBatch,
     /// Packets at the front of `leaving` that were looked at for that.
     looked_at: usize,
+    connects_its_own: bool,
     /// Whether a source and a receiver share a group that the link does not bring back to us.
     is_home: bool,
     sources: Vec<Speaker>,
@@ -181,6 +185,7 @@ impl<L: Link> Endpoint<L> {
             // All that one poll transmits, and the next one takes in.
             local: RxBatch::new(config.transmit_batch),
             looked_at: 0,
+            connects_its_own: config.connects_its_own,
             is_home: false,
             sources: Vec::new(),
             receivers: Vec::new(),
@@ -263,7 +268,7 @@ impl<L: Link> Endpoint<L> {
 
     fn find_home(&mut self) {
         let shared = |speaker: &Speaker| self.receivers.iter().any(|listener| listener.channel == speaker.channel());
-        self.is_home = !self.link.loops_back() && self.sources.iter().any(shared);
+        self.is_home = self.connects_its_own && !self.link.loops_back() && self.sources.iter().any(shared);
     }
 
     /// Joins a channel for all who use it: from the sources that any of them names, or from everybody if one names none.

@@ -138,7 +138,10 @@ pub fn talk<L: Link>(
     let now = || Time::from_nanos(began.elapsed().as_nanos() as u64);
     let plan: FaultPlan = format!("{plan},seed={}", 71 + side).parse().expect("a plan");
     let link = Faults::new(link, &plan, Time::ZERO);
-    let mut endpoint = Endpoint::new(link, pool, &EndpointConfig::default()).expect("the defaults");
+    // Each side hears the other one alone.
+    let mut alone = EndpointConfig::default();
+    alone.connects_its_own = false;
+    let mut endpoint = Endpoint::new(link, pool, &alone).expect("good values");
     let total = endpoint.pool().census().total;
     // Each direction is a session of its own on one channel, so that each side hears its own kind of packets, too.
     let mut config = SourceConfig::profile(Profile::Lan, group, 7500);
