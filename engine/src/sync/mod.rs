@@ -11,10 +11,8 @@
 //!
 //! Atomics, cells and locks come from here, because under `cfg(loom)` they are those of loom, which plays every interleaving.
 
-#[allow(dead_code)] // rung by workers and their applications
 pub(crate) mod bell;
 pub(crate) mod mpsc;
-#[allow(dead_code)] // filled and emptied by workers and their applications
 pub(crate) mod spsc;
 
 #[cfg(not(loom))]
