@@ -125,7 +125,7 @@ fn has_sockets(pid: u32) -> bool {
 fn three_subscribers_get_everything_over_each_link_and_the_report_says_so() {
     let best = if cfg!(feature = "xdp") { "xdp copy" } else { "raw" };
     for (io, link) in [("auto", best), ("raw", "raw"), ("udp", "udp")] {
-        let ended = Running::start(&["demo", "--seconds", "1", "--rate", "4000", "--loss", "5%", "--io", io, "--json"])
+        let ended = Running::start(&["demo", "--seconds", "2", "--rate", "2000", "--loss", "5%", "--io", io, "--json"])
             .finish();
         assert_eq!((ended.status, ended.stderr.lines().count()), (Some(0), 0), "{ended:?}");
         let report = ended.json();
@@ -141,7 +141,10 @@ fn three_subscribers_get_everything_over_each_link_and_the_report_says_so() {
             assert_eq!(subscriber["messages"], published, "{report:#}");
         }
         assert!(subscribers[1]["repairs"].as_u64() > Some(published / 100), "{report:#}");
-        assert!(subscribers[2]["messages"].as_u64().is_some_and(|late| 0 < late && late <= published), "{report:#}");
+        // On a machine that is busy elsewhere it may come when all is over.
+        let least = u64::from(report["joined_after_s"].as_f64().is_some_and(|joined| joined < 1.8));
+        let late = subscribers[2]["messages"].as_u64().expect("a number");
+        assert!((least..=published).contains(&late), "{report:#}");
         for one in subscribers.iter().chain([&report["publisher"]]) {
             assert_eq!((&one["report"]["io"], &one["failure"]), (&link.into(), &Value::Null), "{report:#}");
         }
