@@ -76,21 +76,12 @@ impl Message {
 
     /// Copies as much of it as `to` has room for; returns how much.
     pub fn copy_to(&self, to: &mut [u8]) -> usize {
-        let mut copied = 0;
-        for chunk in self.chunks() {
-            let room = &mut to[copied..];
-            let now = chunk.len().min(room.len());
-            room[..now].copy_from_slice(&chunk[..now]);
-            copied += now;
-        }
-        copied
+        self.view().copy_to(to)
     }
 
     /// A copy of it.
     pub fn to_vec(&self) -> Vec<u8> {
-        let mut octets = Vec::with_capacity(self.len());
-        self.chunks().for_each(|chunk| octets.extend_from_slice(chunk));
-        octets
+        self.view().to_vec()
     }
 
     /// The session.
