@@ -48,7 +48,7 @@ impl Offer for Framed {
         let room = to.claim_max().min(*tsdu_max);
         // With which a packet is full.
         let block = room.saturating_sub(OFFSET_LEN + HEAD_MAX).max(1);
-        let mut begin = |feed: &mut Feed| {
+        let begin = |feed: &mut Feed| {
             let begun = |len| UnderWay { len, published_ns: wall_ns, parts: 0 };
             feed.next(block).map(|next| if let Next::Message(len) = next { Ok(begun(len)) } else { Err(next) })
         };

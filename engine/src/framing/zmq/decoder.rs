@@ -183,13 +183,18 @@ impl Decoder {
             self.on_loss();
             self.is_joined = offset.is_some();
         }
-        match offset {
-            Some(offset) => finished.and(self.begin(&stream[offset..], memory, each)),
-            None => {
-                self.stats.skipped += u64::from(!self.is_joined && finished.is_ok());
-                finished
-            }
+        let Some(offset) = offset else {
+            self.stats.skipped += u64::from(!self.is_joined && finished.is_ok());
+            return finished;
+        };
+        let begun = self.begin(&stream[offset..], memory, each);
+        if let Err(fault) = finished
+            && begun.is_err()
+        {
+            // Of two only one is returned, and counted by who gets it.
+            self.stats.count(fault);
         }
+        begun.and(finished)
     }
 
     /// Reads messages from the beginning of one on.
