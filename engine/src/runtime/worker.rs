@@ -134,7 +134,8 @@ impl<L: Link> Worker<L> {
         loop {
             let now = self.clock.now();
             self.iterations += 1;
-            let mut worked = 0;
+            // A knock is work: a publisher wants to be looked at.
+            let mut worked = usize::from(self.desk.take_knock());
             if self.desk.take_pending() {
                 worked += self.obey(now);
             }
@@ -260,8 +261,7 @@ impl<L: Link> Worker<L> {
     /// Takes the commands.
     #[cold]
     fn obey(&mut self, now: Time) -> usize {
-        // A knock without a command is work too: a publisher wants to be looked at.
-        let mut taken = 1;
+        let mut taken = 0;
         while let Some(command) = self.desk.next() {
             taken += 1;
             self.take(now, command);
