@@ -894,6 +894,65 @@ fn who_publishes_no_further_ahead_than_so_much_waits_for_packets_to_leave() {
     assert!(matches!(ended, PublishError::WorkerGone(_) | PublishError::Closed), "{ended:?}");
 }
 
+/// A publisher whose engine has ended its session, which serves repairs for so long yet, in the middle of a message. The engine closes
+/// on the thread that comes back, for as long as the session lasts.
+fn interrupted(engine: Engine, repairs: Duration) -> (pgmx::Publisher, thread::JoinHandle<Vec<Ended>>) {
+    let mut subscriber = subscriber(&engine);
+    let mut config = session();
+    config.linger = Linger::Quiet { quiet: repairs, at_most: repairs };
+    let mut publisher = engine.publisher(&config.into()).expect("a publisher");
+    publisher.publish(b"in time").expect("room");
+    let mut claim = publisher.claim(8).expect("room");
+    assert_eq!(next(&mut subscriber).to_vec(), b"in time");
+    let ending = thread::spawn(move || engine.close(10 * LONG));
+    loop {
+        match subscriber.recv_timeout(LONG).expect("it lives").expect("an end") {
+            Received::Event(_, Event::Closed { end, .. }) => break assert_eq!(end, End::Finished),
+            Received::Event(..) => {}
+            Received::Message(message) => panic!("nobody committed {message:?}"),
+        }
+    }
+    claim.copy_from_slice(b"too late");
+    claim.commit();
+    (publisher, ending)
+}
+
+#[test]
+fn what_is_committed_after_the_end_is_told_by_whatever_is_asked_next() {
+    let (mut publisher, ending) = interrupted(on_loopback(29_128).build().expect("loopback"), 10 * LONG);
+    // At once, not when repairs are served no longer.
+    assert_eq!(publisher.flush(LONG), Err(PublishError::Closed));
+    assert_eq!(publisher.try_claim(4).map(drop), Err(PublishError::Closed));
+    assert_eq!(publisher.try_publish(b"and more"), Err(PublishError::Closed));
+    publisher.close(Close::Abort(0)).wait(LONG).expect("what was given up is missed by nobody");
+    assert_eq!(ending.join().expect("no panic")[0].failure, None);
+}
+
+#[test]
+fn a_graceful_end_that_left_something_behind_is_no_success() {
+    let (publisher, ending) = interrupted(on_loopback(29_129).build().expect("loopback"), Duration::from_secs(1));
+    let error = publisher.close(Close::Graceful).wait(LONG).expect_err("a message never left");
+    // The engine is gone as soon as the session is over, and may be sooner.
+    assert!(matches!(error, PublishError::Closed | PublishError::WorkerGone(_)), "{error}");
+    assert_eq!(ending.join().expect("no panic")[0].failure, None);
+}
+
+#[test]
+fn sessions_that_end_leave_those_beside_them_as_they_were() {
+    let engine = on_loopback(29_130).build().expect("loopback");
+    let mut publishers: Vec<_> = (0..5).map(|_| publisher(&engine)).collect();
+    for gone in [2, 0, 2] {
+        publishers.remove(gone).close(Close::Graceful).wait(LONG).expect("an end");
+        for publisher in &mut publishers {
+            let (before, sqn) = (publisher.stats().expect("it lives").odata, publisher.publish(b"on").expect("room"));
+            publisher.flush(LONG).expect("it leaves");
+            assert_eq!((publisher.lead(), publisher.stats().expect("it lives").odata), (Ok(sqn), before + 1));
+        }
+    }
+    drop(publishers);
+    all_frames_are_home(&engine.close(LONG));
+}
+
 #[test]
 fn who_was_refused_for_want_of_room_waits_for_as_much_as_it_wanted() {
     let engine = on_loopback(29_118).build().expect("loopback");
