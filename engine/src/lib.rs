@@ -69,6 +69,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`framing`] has what ZeroMQ's `pgm://` and `epgm://` sockets put into packets.
+//!
 //! # Features
 //!
 //! * `xdp` (default): the AF_XDP link. Building it needs clang and libelf.
