@@ -16,6 +16,8 @@ const TSDU_MAX: usize = 0xFFFF;
 struct Stand {
     /// Octets of the part under way, its head included, that are in TSDUs before.
     taken: usize,
+    /// Octets of that part, and whether another follows.
+    part: (usize, bool),
     /// Whether the next part belongs to a message that has begun.
     within: bool,
 }
@@ -91,6 +93,9 @@ impl Tsdu<'_> {
 
     /// As [`Tsdu::part`], for a part of `len` octets that is written where it lies: `write` gets the room, and where in the part it
     /// begins.
+    ///
+    /// # Panics
+    /// If a part is under way, and this is one of another length, or of another place in its message.
     #[inline]
     pub fn part_in_place(&mut self, len: usize, more: bool, mut write: impl FnMut(usize, &mut [u8])) -> bool {
         if self.is_full() {
@@ -101,7 +106,8 @@ impl Tsdu<'_> {
         }
         let head = Head::new(len, more);
         let head = head.as_slice();
-        let mut taken = self.stand.taken;
+        let Stand { mut taken, part, within } = self.stand;
+        assert!(taken == 0 || part == (len, more), "another part is under way: {part:?}, not {:?}", (len, more));
         if let Some(rest @ [_, ..]) = head.get(taken..) {
             let now = rest.len().min(self.room.len() - self.at);
             self.room[self.at..self.at + now].copy_from_slice(&rest[..now]);
@@ -118,8 +124,11 @@ impl Tsdu<'_> {
             taken += now;
         }
         let is_all_in = taken >= end;
-        self.stand =
-            if is_all_in { Stand { taken: 0, within: more } } else { Stand { taken, within: self.stand.within } };
+        self.stand = if is_all_in {
+            Stand { within: more, ..Stand::default() }
+        } else {
+            Stand { taken, part: (len, more), within }
+        };
         is_all_in
     }
 

@@ -33,6 +33,37 @@
 //! assert_eq!(heard, [[b"weather".to_vec(), b"rain".to_vec()]]);
 //! # Ok::<(), pgmx::framing::zmq::Fault>(())
 //! ```
+//!
+//! Over a network:
+//!
+//! ```
+//! use pgmx::framing::zmq::{Decoders, Encoder, tsdu_max};
+//! # use pgmx::{Encapsulation, Engine, PublisherConfig, SubscriberConfig};
+//! # let engine = Engine::builder().interface("lo").encapsulation(Encapsulation::one_port(17_530)).frames(4096).build()?;
+//! # let group = [239, 192, 0, 1].into();
+//! # let mut subscriber = engine.subscriber(&SubscriberConfig::new(group, 17_530))?;
+//! # let mut publisher = engine.publisher(&PublisherConfig::new(group, 17_530).window(256))?;
+//! let mut encoder = Encoder::new();
+//! let mut claim = publisher.claim(publisher.claim_max().min(tsdu_max(group)))?;
+//! let mut tsdu = encoder.tsdu(&mut claim);
+//! // As many messages as there are now, while there is room: what is alone leaves alone.
+//! assert!(tsdu.part(b"weather", true) && tsdu.part(b"rain", false));
+//! let len = tsdu.finish();
+//! claim.commit_len(len);
+//!
+//! let mut decoders = Decoders::default();
+//! let mut heard = Vec::new();
+//! while heard.is_empty() {
+//!     match subscriber.recv()? {
+//!         pgmx::Received::Message(tsdu) => {
+//!             decoders.take(tsdu.tsi(), tsdu.as_slice().unwrap_or_default(), |message| heard.push(message.to_vec()))?;
+//!         }
+//!         pgmx::Received::Event(_, event) => decoders.on_event(&event),
+//!     }
+//! }
+//! assert_eq!(heard, [b"weatherrain"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod decoder;
 mod decoders;

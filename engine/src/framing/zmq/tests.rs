@@ -241,6 +241,17 @@ fn a_tsdu_that_is_not_finished_was_never_begun() {
 }
 
 #[test]
+#[should_panic(expected = "another part is under way")]
+fn a_part_that_was_cut_is_not_continued_by_another() {
+    let mut encoder = Encoder::new();
+    let mut room = [0; 10];
+    let mut tsdu = encoder.tsdu(&mut room);
+    assert!(!tsdu.part(b"too long for this", false));
+    tsdu.finish();
+    encoder.tsdu(&mut room).part(b"another", false);
+}
+
+#[test]
 fn the_longest_tsdu_has_room_for_an_offset_that_says_where_not_that_there_is_none() {
     let mut encoder = Encoder::new();
     let mut room = vec![0; 1 << 17];
