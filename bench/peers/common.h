@@ -154,11 +154,10 @@ struct pattern {
 struct generator {
 	struct pattern pattern;
 	struct sizes sizes;
-	uint32_t step; /* lengths are multiples of this */
 	uint64_t number;
 };
 
-void generator_begin(struct generator *generator, struct sizes sizes, uint32_t step);
+void generator_begin(struct generator *generator, struct sizes sizes);
 /* Octets of the next message. */
 uint32_t generator_length(const struct generator *generator);
 /* Writes the next message and counts it as sent. */

@@ -71,22 +71,19 @@ static size_t recipe_piece(const struct recipe *recipe, const struct pattern *pa
 	return MESSAGE_BLOCK - within;
 }
 
-void generator_begin(struct generator *generator, struct sizes sizes, uint32_t step)
+void generator_begin(struct generator *generator, struct sizes sizes)
 {
 	pattern_begin(&generator->pattern);
 	generator->sizes = sizes;
-	generator->step = step;
 	generator->number = 0;
 }
 
 uint32_t generator_length(const struct generator *generator)
 {
 	const struct sizes sizes = generator->sizes;
-	/* In steps, between the smallest and the largest that are multiples of one; the caller saw to it that there is one. */
-	const uint64_t first = (sizes.min + generator->step - 1) / generator->step;
-	const uint64_t among = sizes.max / generator->step - first + 1;
+	const uint64_t among = (uint64_t)sizes.max - sizes.min + 1;
 
-	return (uint32_t)((first + ((mix(generator->number) >> 32) * among >> 32)) * generator->step);
+	return sizes.min + (uint32_t)((mix(generator->number) >> 32) * among >> 32);
 }
 
 void generator_write(struct generator *generator, uint8_t *to, uint32_t length, uint64_t published_ns)

@@ -3,12 +3,13 @@
  * One thread, a socket that never blocks. libpgm does nothing by itself: its timers run, its NAKs leave and its repairs are sent only
  * while somebody calls receive, so every wait here is a loop around `serve` or `receive`.
  *
- * Its sender in Debian has faults in memory: messages that are not a multiple of 16 octets end the process (from about 42 octets on), so do
- * fragmented ones and FEC. Guards: what it cannot survive is refused before it begins. */
+ * Debian's build copies messages by instructions that want their octets aligned, and does not see to it: a sender dies unless its message lies
+ * where the copy happens to suit (`place`), and with FEC it dies anyhow. Guards: what it cannot survive it is not given. */
 #define _GNU_SOURCE
 #include "common.h"
 
-#include <errno.h>
+#include <ifaddrs.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +19,15 @@
 
 #include <pgm/pgm.h>
 
-/* Up to here every length is survived; behind it multiples of 16 are. */
-#define ANY_SIZE_MAX 41
-#define SAFE_STEP 16
+/* What the copy wants, and where a message that goes in fragments must begin, counted from there: its fragments have 20 more octets of options
+ * in front of them than a whole message. */
+#define ALIGNMENT 16
+#define FRAGMENTED_AT 4
+/* Octets in front of a fragment: of IP, of UDP, of PGM with its options. */
+#define IPV4_HEADER 20
+#define IPV6_HEADER 40
+#define UDP_HEADER 8
+#define FRAGMENT_HEADER 44
 /* Messages between two looks at what receivers ask for: a look costs system calls, and a NAK that waits for 16 messages waits 0.1 ms. */
 #define MESSAGES_BETWEEN_LOOKS 16
 /* Messages that one call of receive may bring. */
@@ -57,6 +64,9 @@ struct peer {
 	pgm_sock_t *sock;
 	struct report report;
 	struct pgm_msgv_t vectors[VECTORS];
+	uint8_t *buffer;   /* aligned, with room for the largest message */
+	uint32_t single;   /* octets that fit a packet */
+	uint32_t fragment; /* octets of a fragment */
 	uint64_t finished; /* sessions that said FIN */
 };
 
@@ -162,6 +172,29 @@ static void widen(struct peer *peer, int which, int option, int forced)
 		(void)setsockopt(socket, SOL_SOCKET, option, &octets, sizeof(octets));
 }
 
+/* `IFACE;GROUP` with the interface's address in place of its name: libpgm asks the resolver for names first, and there may be none. */
+static const char *by_address(const char *network, char *to, size_t room)
+{
+	const size_t name_length = strcspn(network, ";");
+	const int family = strchr(network + name_length, ':') ? AF_INET6 : AF_INET;
+	struct ifaddrs *all, *one;
+	char text[NI_MAXHOST];
+
+	if (getifaddrs(&all) != 0)
+		return network;
+	for (one = all; one; one = one->ifa_next)
+		if (one->ifa_addr && one->ifa_addr->sa_family == family && strlen(one->ifa_name) == name_length &&
+		    strncmp(one->ifa_name, network, name_length) == 0)
+			break;
+	if (one && getnameinfo(one->ifa_addr, family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in), text,
+			       sizeof(text), NULL, 0, NI_NUMERICHOST) == 0) {
+		snprintf(to, room, "%s%s", text, network + name_length);
+		network = to;
+	}
+	freeifaddrs(all);
+	return network;
+}
+
 static void join(struct peer *peer, const struct pgm_addrinfo_t *where)
 {
 	/* A sender joins too: libpgm hears no NAK otherwise. */
@@ -185,24 +218,62 @@ static void bind_to(struct peer *peer, const struct pgm_addrinfo_t *where)
 		fail(ENDED_BADLY, "binding to %s: %s", peer->settings->network, why(error));
 }
 
+/* Lowers the MTU until fragments are a multiple of ALIGNMENT, where messages may need some: each but the last then begins as the first. */
+static int64_t choose_mtu(struct peer *peer, bool is_ipv6)
+{
+	const struct settings *settings = peer->settings;
+	const int64_t headers = (is_ipv6 ? IPV6_HEADER : IPV4_HEADER) + (settings->udp ? UDP_HEADER : 0) + FRAGMENT_HEADER;
+	int64_t mtu = settings->mtu;
+
+	if ((int64_t)settings->sizes.max > mtu - headers)
+		mtu -= (mtu - headers) % ALIGNMENT;
+	peer->fragment = (uint32_t)(mtu - headers);
+	return mtu;
+}
+
+/* Where a message of this length is written, so that Debian's libpgm survives to copy it. */
+static uint8_t *place(const struct peer *peer, uint32_t length)
+{
+	return peer->buffer + (length > peer->single ? FRAGMENTED_AT : 0);
+}
+
+static void prepare_sending(struct peer *peer)
+{
+	const uint32_t longest = peer->fragment * PGM_MAX_FRAGMENTS < PGM_MAX_APDU ? peer->fragment * PGM_MAX_FRAGMENTS : PGM_MAX_APDU;
+	socklen_t length = sizeof(int);
+	int single = 0;
+
+	if (!pgm_getsockopt(peer->sock, IPPROTO_PGM, PGM_MSSS, &single, &length))
+		fail(ENDED_BADLY, "libpgm does not say what fits a packet");
+	peer->single = (uint32_t)single;
+	if (peer->settings->sizes.min == 0)
+		fail(ENDED_USAGE, "--size: libpgm cannot tell an empty message from none: at least 1");
+	if (peer->settings->sizes.max > longest)
+		fail(ENDED_USAGE, "--size: libpgm sends at most %u octets at this --mtu (%d fragments)", longest, PGM_MAX_FRAGMENTS);
+	peer->buffer = aligned_alloc(ALIGNMENT, PGM_MAX_APDU + ALIGNMENT + 1);
+	if (!peer->buffer)
+		fail(ENDED_BADLY, "no memory for a message");
+}
+
 static void peer_open(struct peer *peer, const struct settings *settings, bool sends, bool receives)
 {
 	struct pgm_addrinfo_t *where = NULL;
 	pgm_error_t *error = NULL;
+	char network[2 * NI_MAXHOST];
 
 	peer->settings = settings;
 	/* The clock of the system costs no calibration at start; the other one is wrong where /proc/cpuinfo is. */
 	setenv("PGM_TIMER", "GTOD", 0);
 	if (!pgm_init(&error))
 		fail(ENDED_BADLY, "starting libpgm: %s", why(error));
-	if (!pgm_getaddrinfo(settings->network, NULL, &where, &error))
+	if (!pgm_getaddrinfo(by_address(settings->network, network, sizeof(network)), NULL, &where, &error))
 		fail(ENDED_BADLY, "--network %s: %s", settings->network, why(error));
 	if (!pgm_socket(&peer->sock, where->ai_send_addrs[0].gsr_group.ss_family, SOCK_SEQPACKET,
 			settings->udp ? IPPROTO_UDP : IPPROTO_PGM, &error))
 		fail(ENDED_BADLY, "a socket (protocol 113 needs root; --udp does not): %s", why(error));
 	if (settings->udp)
 		set_udp(peer);
-	set_int(peer, PGM_MTU, settings->mtu, "--mtu");
+	set_int(peer, PGM_MTU, choose_mtu(peer, where->ai_send_addrs[0].gsr_group.ss_family == AF_INET6), "--mtu");
 	if (!receives)
 		set_int(peer, PGM_SEND_ONLY, 1, "to send only");
 	if (!sends)
@@ -221,6 +292,8 @@ static void peer_open(struct peer *peer, const struct settings *settings, bool s
 	pgm_freeaddrinfo(where);
 	widen(peer, PGM_RECV_SOCK, SO_RCVBUF, SO_RCVBUFFORCE);
 	widen(peer, PGM_SEND_SOCK, SO_SNDBUF, SO_SNDBUFFORCE);
+	if (sends)
+		prepare_sending(peer);
 	if (settings->ready)
 		complain("ready");
 }
@@ -318,41 +391,18 @@ static bool send_one(struct peer *peer, const uint8_t *message, uint32_t length)
 	return false;
 }
 
-static uint32_t safe_step(const struct settings *settings, const struct peer *peer)
-{
-	const struct sizes sizes = settings->sizes;
-	int single = 0;
-	socklen_t length = sizeof(single);
-
-	if (!pgm_getsockopt(peer->sock, IPPROTO_PGM, PGM_MSSS, &single, &length))
-		fail(ENDED_BADLY, "libpgm does not say what fits a packet");
-	if (sizes.min == 0)
-		fail(ENDED_USAGE, "--size: libpgm cannot tell an empty message from none: at least 1");
-	if (sizes.max > (uint32_t)single)
-		fail(ENDED_USAGE, "--size: Debian's libpgm crashes on fragmented messages: at most %d octets at --mtu %lld", single,
-		     (long long)settings->mtu);
-	if (sizes.max <= ANY_SIZE_MAX)
-		return 1;
-	if (sizes.max / SAFE_STEP * SAFE_STEP < sizes.min)
-		fail(ENDED_USAGE,
-		     "--size: Debian's libpgm crashes on sending more than %d octets that are no multiple of %d: use such a size, or a "
-		     "range with one in it",
-		     ANY_SIZE_MAX, SAFE_STEP);
-	return SAFE_STEP;
-}
-
 static enum ending run_send(struct peer *peer)
 {
 	const struct settings *settings = peer->settings;
 	const uint64_t count = settings->count > 0 ? (uint64_t)settings->count : UINT64_MAX;
 	struct generator *generator = allocate(sizeof(*generator));
-	uint8_t *message = allocate(settings->sizes.max);
 	const uint64_t begun_ns = steady_ns();
 	uint64_t linger_until_ns;
 
-	generator_begin(generator, settings->sizes, safe_step(settings, peer));
+	generator_begin(generator, settings->sizes);
 	while (generator->number < count && !is_stopped()) {
 		const uint32_t length = generator_length(generator);
+		uint8_t *message = place(peer, length);
 
 		if (settings->seconds > 0 && steady_ns() - begun_ns > (uint64_t)settings->seconds * 1000000000u)
 			break;
@@ -380,7 +430,6 @@ static enum ending run_send(struct peer *peer)
 			break;
 	}
 	peer->report.sessions = 1;
-	free(message);
 	free(generator);
 	return ENDED_WELL;
 }
@@ -450,7 +499,7 @@ static enum ending run_recv(struct peer *peer)
 			news_ns = now_ns;
 			continue;
 		}
-		/* All is here: wait for FIN as long as asked to. */
+		/* All is here: repairs and ends that come behind it are waited for as long as asked to. */
 		if (is_complete && (is_finished || now_ns - news_ns >= linger_ns))
 			break;
 		if (!count && is_finished && now_ns - news_ns >= AFTERMATH_NS)
@@ -458,7 +507,8 @@ static enum ending run_recv(struct peer *peer)
 		if (settings->seconds > 0 && now_ns - begun_ns > (uint64_t)settings->seconds * 1000000000u)
 			break;
 		if (now_ns - news_ns >= timeout_ns) {
-			is_silent = !is_complete;
+			/* libpgm tells of no FIN: without a count silence is the only end that there is. */
+			is_silent = count ? !is_complete : report->messages == 0;
 			break;
 		}
 		wait_for_news(peer, NAP_MS);
@@ -470,11 +520,10 @@ static enum ending run_recv(struct peer *peer)
 	return report_is_bad(report) ? ENDED_LOST : is_silent ? ENDED_SILENT : ENDED_WELL;
 }
 
-/* The answer to a ping, or the ping to be answered. */
+/* The answer to a ping, or the ping to be answered; `octets` has room for the longest. */
 struct copy {
 	uint8_t *octets;
 	uint32_t length;
-	uint64_t come;
 };
 
 static void copy_message(void *to, const pgm_tsi_t *tsi, const struct chunk *chunks, size_t count)
@@ -483,9 +532,8 @@ static void copy_message(void *to, const pgm_tsi_t *tsi, const struct chunk *chu
 
 	(void)tsi;
 	copy->length = 0;
-	copy->come++;
 	for (size_t at = 0; at < count; at++) {
-		/* At most PGM_MAX_FRAGMENTS of at most 64 KiB: it fits. */
+		/* At most PGM_MAX_FRAGMENTS of less than 64 KiB: it fits. */
 		memcpy(copy->octets + copy->length, chunks[at].octets, chunks[at].length);
 		copy->length += (uint32_t)chunks[at].length;
 	}
@@ -498,14 +546,14 @@ static enum ending run_ping(struct peer *peer)
 	const uint64_t give_up_ns = steady_ns() + (uint64_t)settings->timeout_s * 1000000000u;
 	struct generator *generator = allocate(sizeof(*generator));
 	struct copy answer = { .octets = allocate(PGM_MAX_FRAGMENTS << 16) };
-	uint8_t *message = allocate(settings->sizes.max);
 	struct report *report = &peer->report;
 	const uint64_t begun_ns = steady_ns();
 	bool is_silent = false;
 
-	generator_begin(generator, settings->sizes, safe_step(settings, peer));
+	generator_begin(generator, settings->sizes);
 	while (report->messages + report->lost < count && !is_stopped()) {
 		const uint32_t length = generator_length(generator);
+		uint8_t *message = place(peer, length);
 		uint64_t sent_ns, now_ns;
 		bool is_answered = false;
 
@@ -538,7 +586,6 @@ static enum ending run_ping(struct peer *peer)
 		}
 	}
 	report->sessions = 1;
-	free(message);
 	free(answer.octets);
 	free(generator);
 	return report_is_bad(report) ? ENDED_LOST : is_silent ? ENDED_SILENT : ENDED_WELL;
@@ -560,7 +607,10 @@ static enum ending run_pong(struct peer *peer)
 		if (receive(peer, &octets) == NEWS_MESSAGES) {
 			each_message(peer, octets, copy_message, &ping);
 			news_ns = steady_ns();
-			if (!send_one(peer, ping.octets, ping.length))
+			if (ping.length > PGM_MAX_APDU)
+				fail(ENDED_BADLY, "a ping of %u octets is more than libpgm sends", ping.length);
+			memcpy(place(peer, ping.length), ping.octets, ping.length);
+			if (!send_one(peer, place(peer, ping.length), ping.length))
 				break;
 			report_message(report, ping.length, news_ns);
 			continue;
@@ -601,8 +651,8 @@ int main(int count, char **words)
 		{ "--network", OPTION_TEXT, &settings.network, "IFACE;GROUP: an interface's name or address, and the group" },
 		{ "--port", OPTION_NUMBER, &settings.port, "the data-destination port (7500)" },
 		{ "--udp", OPTION_TEXT, &settings.udp, "PORT, or MULTICAST,UNICAST: PGM in UDP" },
-		{ "--count", OPTION_NUMBER, &settings.count, "messages of the sender; recv without it ends with the sessions" },
-		{ "--size", OPTION_SIZES, &settings.sizes, "octets, or MIN-MAX (64); from 42 on multiples of 16 only" },
+		{ "--count", OPTION_NUMBER, &settings.count, "messages of the sender; recv without it ends when nothing comes for --timeout" },
+		{ "--size", OPTION_SIZES, &settings.sizes, "octets, or MIN-MAX (64); at most 16 fragments" },
 		{ "--rate", OPTION_NUMBER, &settings.rate, "octets of IP per second, repairs included (none)" },
 		{ "--pace", OPTION_NUMBER, &settings.pace, "messages per second, each at its time (none)" },
 		{ "--window", OPTION_NUMBER, &settings.window, "sequence numbers that are kept (32768)" },
@@ -611,7 +661,7 @@ int main(int count, char **words)
 		{ "--spin", OPTION_FLAG, &settings.spin, "never sleep" },
 		{ "--core", OPTION_NUMBER, &settings.core, "the core to run on" },
 		{ "--timeout", OPTION_NUMBER, &settings.timeout_s, "seconds without any progress that end it (10)" },
-		{ "--linger", OPTION_NUMBER, &settings.linger_ms, "ms: send serves NAKs before FIN (1000), recv waits for FIN (0)" },
+		{ "--linger", OPTION_NUMBER, &settings.linger_ms, "ms that it goes on behind the last message: send serves NAKs (1000), recv (0)" },
 		{ "--late", OPTION_FLAG, &settings.late, "what was before the first message heard is not missed" },
 		{ "--seconds", OPTION_NUMBER, &settings.seconds, "ends after so many" },
 		{ "--ready", OPTION_FLAG, &settings.ready, "says `ready` on standard error once it listens" },
@@ -649,6 +699,7 @@ int main(int count, char **words)
 	/* With `true` it sends its three FINs, back to back, and is gone: what is asked for later is never answered. */
 	pgm_close(peer->sock, true);
 	pgm_shutdown();
+	free(peer->buffer);
 	free(peer);
 	return ending;
 }
