@@ -87,7 +87,7 @@ pub mod wire;
 
 pub use link::Encapsulation;
 pub use runtime::{
-    Claim, ClaimApdu, Close, Closing, Ended, Engine, EngineBuilder, EngineError, Idle, Message, PublishError,
+    Claim, ClaimApdu, Close, Closing, Cork, Ended, Engine, EngineBuilder, EngineError, Idle, Message, PublishError,
     Publisher, PublisherConfig, ReceiveError, Received, SharedPublisher, Subscriber, SubscriberConfig, SubscriberStats,
     UnknownIdle, WorkerGone, WorkerStats,
 };

@@ -22,7 +22,7 @@ use pgmx::protocol::source::{Burst, Rate, SourceState};
 use pgmx::time::{Time, nanos};
 use pgmx::wire::Sqn;
 
-use crate::common::drive::{Drive, Inline, Publish, Wait};
+use crate::common::drive::{Drive, Inline, Publish, Session, Wait};
 use crate::common::failure::{Failure, status};
 use crate::common::generate::Generator;
 use crate::common::live::{Live, Sample};
@@ -212,7 +212,7 @@ enum Batch {
     Ended,
 }
 
-impl<P: Publish> Sending<P> {
+impl<P: Session> Sending<P> {
     fn run<D: Drive<Publisher = P>>(&mut self, world: &mut World<D>, inbox: &mut Inbox<Deaf>) -> Result<u8, Failure> {
         let mut slept = true;
         loop {
@@ -279,10 +279,11 @@ impl<P: Publish> Sending<P> {
         let due = self.pace.due(now).min(MESSAGES).min(self.left);
         let wall_ns = world.clock.wall_ns(now);
         let begin = publisher.next_sqn();
+        let mut publisher = publisher.burst();
         let mut messages = 0;
         let mut outcome = Batch::Waits;
         while messages < due {
-            match self.feed.publish(wall_ns, publisher)? {
+            match self.feed.publish(wall_ns, &mut publisher)? {
                 Step::Published(octets) => {
                     messages += 1;
                     self.bytes += octets as u64;

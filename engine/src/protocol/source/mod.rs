@@ -50,7 +50,7 @@ use std::sync::Arc;
 pub use config::{Advance, BackOffTuning, Burst, Linger, RepairDelay, SourceConfig};
 pub use finish::SourceState;
 pub use ports::TsiAllocator;
-pub use publisher::Publisher;
+pub use publisher::{Cork, Publisher};
 pub use rate::Rate;
 pub use stats::SourceStats;
 
