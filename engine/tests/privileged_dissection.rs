@@ -30,7 +30,7 @@ use pgmx::link::Address;
 use pgmx::link::raw::{RawConfig, RawLink};
 use pgmx::link::xdp::{XdpConfig, XdpLink};
 use suite::bench::{PATIENCE, Promises, Setup};
-use suite::packets::{every_type, odata};
+use suite::packets::{every_option, every_type, odata};
 use suite::wired::{Kind, RAW_PROMISES, XDP_PROMISES, generic, native, over_a_cable, raw, udp, xdp_in_udp};
 
 /// Sees every frame of an interface, in both directions.
@@ -180,6 +180,7 @@ fn is_readable(name: &str, address: Address, from: Kind, to: Kind, promises: Pro
     let every_type = every_type(bench.left.address(), bench.group).into_iter();
     // tshark wants 18 octets of a PGM packet, and an SPMR has 16.
     let mut packets: Vec<Vec<u8>> = every_type.filter(|(name, _)| *name != "SPMR").map(|(_, packet)| packet).collect();
+    packets.extend(every_option(bench.left.address(), bench.group).into_iter().map(|(_, packet)| packet));
     packets.extend([0, 1, 2, 1000].map(|len| odata(5, len)));
     packets.push(odata(6, bench.left.payload_max()));
     let destinations = [To::Group(bench.group), To::Neighbours(bench.group), To::Unicast(bench.right.address())];
