@@ -12,12 +12,12 @@ use crate::wire::Sqn;
 
 /// Receivers watched at a time.
 const WATCHED_MAX: usize = 16;
-/// The habit is believed after so many lists in a row: by chance, a receiver asks for the first SQN of a list alone once in a while.
+/// The habit is believed after so many lists in a row, and no longer after one without: by chance, a receiver whose first repair got lost
+/// asks for it alone once in a while, but hardly ever three times running.
 const BELIEVED: u8 = 3;
-/// While the habit is learnt the second NAK must come within this: sooner than any profile repeats a NAK.
-const LEARNT_WITHIN_NS: u64 = 50_000;
-/// Once it is known, within this: scheduling delays of the receiver's host, far below the 200 ms at which such receivers repeat.
-const BELIEVED_WITHIN_NS: u64 = 5_000_000;
+/// The second NAK comes within this: scheduling delays of the receiver's host, up to 3 ms seen; far below the 200 ms at which such
+/// receivers repeat.
+const WITHIN_NS: u64 = 5_000_000;
 /// A list of this many SQNs is followed by none.
 const FULL: usize = 63;
 
@@ -62,11 +62,11 @@ impl Echoes {
         }
         let Some(one) = known else { return false };
         let Some((head, at)) = one.list.take() else { return false };
-        let (after, believed) = (now.since(at), one.streak >= BELIEVED);
-        if head != first || after > if believed { BELIEVED_WITHIN_NS } else { LEARNT_WITHIN_NS } {
+        if head != first || now.since(at) > WITHIN_NS {
             one.streak = 0;
             return false;
         }
+        let believed = one.streak >= BELIEVED;
         one.streak = one.streak.saturating_add(1);
         believed
     }
