@@ -1,4 +1,4 @@
-//! Measurements: budgets, the simulator driver, the links, round trips, batches.
+//! Measurements: budgets, the simulator driver, the links, round trips, batches; a new one begins with [`rig`].
 
 #[cfg(feature = "xdp")]
 pub mod links;
@@ -9,4 +9,5 @@ pub mod netns;
 pub mod pingpong;
 #[cfg(feature = "xdp")]
 pub mod process;
+pub mod rig;
 pub mod spread;

@@ -266,6 +266,16 @@ impl Source {
         self.window.has_news()
     }
 
+    /// Whether the lead moves no more: the session has said its end.
+    pub fn is_final(&self) -> bool {
+        !self.finish.sends_data()
+    }
+
+    /// Whether something was committed that did not leave and never will: what a publisher has in hand may come too late for the end.
+    pub fn is_cut(&self) -> bool {
+        self.is_final() && (self.window.has_news() || self.next < self.window.head())
+    }
+
     /// Ends the session gracefully: what was committed is sent, then FIN, then NAKs are answered for a while.
     pub fn close(&mut self, now: Time) {
         self.window.close();
