@@ -128,7 +128,14 @@ struct Dissected {
 /// What tshark finds wrong anywhere in a file, in its own words, and how many packets are PGM to it.
 fn complaints(file: &Scratch) -> (BTreeSet<String>, usize) {
     let mut tshark = Command::new("tshark");
-    tshark.arg("-r").arg(&file.0).args(["-T", "json", "-o", "pgm.check_checksum:TRUE", "-d", "udp.port==3055-3056,pgm"]);
+    tshark.arg("-r").arg(&file.0).args([
+        "-T",
+        "json",
+        "-o",
+        "pgm.check_checksum:TRUE",
+        "-d",
+        "udp.port==3055-3056,pgm",
+    ]);
     let read = tshark.output().expect("tshark, which `cargo xtask setup` installs");
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
     let text = String::from_utf8(read.stdout).expect("plain text");
@@ -226,7 +233,11 @@ fn is_readable(name: &str, address: Address, from: Kind, to: Kind, promises: Pro
         assert!(!udp_checksums || ["1", ""].contains(&one.udp_checksum.as_str()), "{name}: {one:?}");
     }
     let kinds: BTreeSet<&str> = read.iter().map(|one| one.kind.as_str()).collect();
-    assert_eq!(kinds, BTreeSet::from(["0x00", "0x01", "0x02", "0x04", "0x05", "0x08", "0x09", "0x0a", "0x0d"]), "{name}");
+    assert_eq!(
+        kinds,
+        BTreeSet::from(["0x00", "0x01", "0x02", "0x04", "0x05", "0x08", "0x09", "0x0a", "0x0d"]),
+        "{name}"
+    );
     // Were something wrong, it would be told.
     tap.frames.iter_mut().filter_map(|frame| frame.last_mut()).for_each(|octet| *octet ^= 1);
     assert!(!complaints(&tap.write(name)).0.is_empty(), "{name}");

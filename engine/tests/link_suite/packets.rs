@@ -6,8 +6,8 @@ use pgmx::wire::build::{
     self, Content, DATA_HEADER_LEN, DataOptions, DataTemplate, DataType, NakOptions, NakType, Session, SpmOptions,
 };
 use pgmx::wire::{
-    Ack, Fragment, Gsi, Nak, NakBoIvl, NakBoRng, ParityPrm, PgmccData, PgmccFeedback, Poll, Polr, Rst, Spm, Sqn,
-    Tsi, checksum,
+    Ack, Fragment, Gsi, Nak, NakBoIvl, NakBoRng, ParityPrm, PgmccData, PgmccFeedback, Poll, Polr, Rst, Spm, Sqn, Tsi,
+    checksum,
 };
 
 /// The session's source port.
@@ -94,7 +94,9 @@ fn data_with(kind: DataType, content: Content, options: &DataOptions) -> Vec<u8>
     let sum = checksum::sum(&packet[front..]);
     let template = DataTemplate::new(&session(SOURCE_PORT, DATA_PORT));
     let (sqn, trail) = (Sqn::new(40), Sqn::new(1));
-    template.data(&mut packet[..front], kind, content, sqn, trail, options, 100, sum).expect("options that belong there");
+    template
+        .data(&mut packet[..front], kind, content, sqn, trail, options, 100, sum)
+        .expect("options that belong there");
     packet
 }
 
@@ -125,7 +127,8 @@ pub fn every_option(source: IpAddr, group: IpAddr) -> Vec<(&'static str, Vec<u8>
     };
     let lone = |proactive, on_demand| Some(ParityPrm { proactive, on_demand, tg_size: 8 });
     let feedback = PgmccFeedback { timestamp_ms: 123_456, loss: 655, receiver: source };
-    let poll = Poll { sqn: Sqn::new(3), round: 1, s_type: 0, path: source, backoff_us: 50_000, rand: 0xdead_beef, mask: 0xff };
+    let poll =
+        Poll { sqn: Sqn::new(3), round: 1, s_type: 0, path: source, backoff_us: 50_000, rand: 0xdead_beef, mask: 0xff };
     let polr = Polr { sqn: Sqn::new(3), round: 1 };
     let ack = Ack { rx_max: Sqn::new(40), bitmap: 0xffff_fffd };
     let none = DataOptions::NONE;
@@ -137,7 +140,10 @@ pub fn every_option(source: IpAddr, group: IpAddr) -> Vec<(&'static str, Vec<u8>
         ("SPM with many options", spm_with(busy)),
         ("SPM with RST", spm_with(SpmOptions { rst: Some(Rst { no_naks: true, code: 5 }), ..SpmOptions::default() })),
         ("SPM of pro-active parity", spm_with(SpmOptions { parity_prm: lone(true, false), ..SpmOptions::default() })),
-        ("SPM of parity on demand", spm_with(SpmOptions { parity_prm: lone(false, true), fin: true, ..SpmOptions::default() })),
+        (
+            "SPM of parity on demand",
+            spm_with(SpmOptions { parity_prm: lone(false, true), fin: true, ..SpmOptions::default() }),
+        ),
         ("ODATA with SYN", data_with(odata, own, &DataOptions { syn: true, ..none })),
         ("ODATA with JOIN", data_with(odata, own, &DataOptions { join: Some(Sqn::new(3)), ..none })),
         ("RDATA with FIN", data_with(rdata, own, &DataOptions { fin: true, ..none })),
@@ -150,13 +156,23 @@ pub fn every_option(source: IpAddr, group: IpAddr) -> Vec<(&'static str, Vec<u8>
         ("parity of several lengths", data_with(rdata, Content::VariableParity, &none)),
         (
             "ODATA with PGMCC",
-            data_with(odata, own, &DataOptions { pgmcc_data: Some(PgmccData { timestamp_ms: 1, acker: source }), ..none }),
+            data_with(
+                odata,
+                own,
+                &DataOptions { pgmcc_data: Some(PgmccData { timestamp_ms: 1, acker: source }), ..none },
+            ),
         ),
         ("NAK of parity", nak_with(NakType::Nak, true, &[], NakOptions::NONE)),
-        ("NAK with PGMCC", nak_with(NakType::Nak, false, &[], NakOptions { pgmcc_feedback: Some(feedback), ..NakOptions::NONE })),
+        (
+            "NAK with PGMCC",
+            nak_with(NakType::Nak, false, &[], NakOptions { pgmcc_feedback: Some(feedback), ..NakOptions::NONE }),
+        ),
         ("NNAK", nak_with(NakType::Nnak, false, &[], NakOptions::NONE)),
         ("NNAK with a list", nak_with(NakType::Nnak, false, &list, NakOptions::NONE)),
-        ("NCF with a back-off", nak_with(NakType::Ncf, false, &list, NakOptions { nak_bo_ivl: Some(back_off), ..NakOptions::NONE })),
+        (
+            "NCF with a back-off",
+            nak_with(NakType::Ncf, false, &list, NakOptions { nak_bo_ivl: Some(back_off), ..NakOptions::NONE }),
+        ),
         ("POLL", built(&|buffer| build::poll(buffer, &session, &poll, None))),
         ("POLL with a back-off", built(&|buffer| build::poll(buffer, &session, &poll, Some(back_off)))),
         ("POLR", built(&|buffer| build::polr(buffer, &session, &polr, None, false))),

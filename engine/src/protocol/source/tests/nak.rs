@@ -136,7 +136,10 @@ fn a_receiver_known_to_repeat_the_first_of_each_list_gets_each_repair_once() {
         bench.nak(&[first]);
         bench.run(ms(30));
     }
-    assert_eq!((bench.take().iter().filter(|sent| sent.rdata().is_some()).count(), bench.source.stats().nak_echoes), (6, 0));
+    assert_eq!(
+        (bench.take().iter().filter(|sent| sent.rdata().is_some()).count(), bench.source.stats().nak_echoes),
+        (6, 0)
+    );
     // Drawn apart, so that the repair has left long since.
     bench.nak(&[1030, 1032]);
     bench.run(ms(3));
