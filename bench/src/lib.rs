@@ -1,7 +1,12 @@
-//! Measurements: budgets, the simulator driver, the links, round trips, batches; a new one begins with [`rig`].
+//! Measurements: budgets, the simulator driver, the links, round trips, batches, reception from the generator; and the engine by itself, over
+//! the memory link and with packets missing. A new one begins with [`rig`].
 
 #[cfg(feature = "xdp")]
+pub mod generator;
+#[cfg(feature = "xdp")]
 pub mod links;
+pub mod memory;
+pub mod missing;
 #[cfg(feature = "xdp")]
 #[path = "../../engine/tests/support/netns.rs"]
 pub mod netns;
@@ -11,3 +16,4 @@ pub mod pingpong;
 pub mod process;
 pub mod rig;
 pub mod spread;
+pub mod watch;
