@@ -105,6 +105,9 @@ impl Slab {
         if base == libc::MAP_FAILED {
             return Err(failed());
         }
+        // A window goes round all its frames: by small pages, almost every packet of a large one would be a miss of the TLB.
+        // SAFETY: advice about the mapping just made, which changes none of its octets. Where large pages are forbidden it has no effect.
+        unsafe { libc::madvise(base, octets, libc::MADV_HUGEPAGE) };
         let base = NonNull::new(base.cast::<u8>()).ok_or_else(failed)?;
         Ok(Self { base, layout, foreign: None })
     }
@@ -162,6 +165,28 @@ impl Slab {
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (index, offset, len);
     }
+}
+
+/// How many octets ahead [`prefetch_two`] is called for: eight slots of 2,048. A constant, because then it costs two instructions a packet. Four
+/// slots are late for a window that lies in the third-level cache, sixteen of each of a hundred sessions push each other out of the second.
+pub(super) const SHORT_AHEAD: usize = 8 * 2048;
+
+/// Asks for two cache lines from `at` on, which will be written soon, wherever that is: behind the end of a window it is others' memory, or
+/// none. Changes nothing.
+#[inline]
+pub(super) fn prefetch_two(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        let at = at.cast::<i8>();
+        // To the second level: slots of 2 KiB share so few sets of the first that a burst of them would push itself out.
+        // SAFETY: a hint: whatever the address, nothing is read or written as far as the program can tell.
+        unsafe { _mm_prefetch(at, _MM_HINT_T1) };
+        // SAFETY: as above.
+        unsafe { _mm_prefetch(at.wrapping_add(64), _MM_HINT_T1) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 /// Where some contiguous chunks of a slab are; whoever keeps it also keeps the slab.

@@ -7,6 +7,7 @@ use core::ops::{Deref, DerefMut};
 use std::io;
 use std::sync::Arc;
 
+use super::super::slab::{SHORT_AHEAD, prefetch_two};
 use super::handoff::{Handoff, State};
 use super::records::Open;
 use super::{Apdu, Shared, SlotLayout};
@@ -14,7 +15,7 @@ use super::{Apdu, Shared, SlotLayout};
 /// How many slots ahead of a claim the memory is asked for. A window of 65,536 slots is larger than any cache: every slot is cold when
 /// its turn comes. Two slots are too late for a fast publisher; sixteen push each other out of a first-level cache.
 const AHEAD: u64 = 4;
-/// Payloads up to this long are in a few cache lines, which the write itself brings in as soon.
+/// Payloads up to this long are in a few cache lines, of which the first two are asked for without a loop.
 const LONG: usize = 256;
 
 /// Why nothing could be claimed.
@@ -145,6 +146,7 @@ impl Writer {
         // SAFETY: `start + end - 1` lies in the chunk, and `len` is less than `end`. `reserve` proved that the position is the
         // writer's; `&mut self` makes this the only reference to it, for as long as the claim lives.
         let bytes = unsafe { core::slice::from_raw_parts_mut(self.shared.octet(self.head, start), len) };
+        prefetch_two(bytes.as_ptr().wrapping_add(SHORT_AHEAD));
         let Self { shared, head, next, later, .. } = self;
         let way = Way::Slot { state: shared.state(*head), handoff: &shared.handoff, head, next, later: *later };
         Ok(Claim { bytes, way })
