@@ -179,10 +179,16 @@ impl PlainData {
         Tsi { gsi: Gsi::new([a, b, c, d, e, f]), port }
     }
 
+    /// The [`Tsi::key`] of its session.
+    #[inline]
+    pub fn key(self) -> u64 {
+        self.gsi_and_len << 16 | u64::from(self.ports & 0xFFFF)
+    }
+
     /// Whether it is of the session whose [`Tsi::key`] this is.
     #[inline]
     pub fn is_of(self, key: u64) -> bool {
-        self.gsi_and_len << 16 | u64::from(self.ports & 0xFFFF) == key
+        self.key() == key
     }
 
     /// Octets of the application.

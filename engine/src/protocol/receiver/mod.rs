@@ -193,9 +193,12 @@ impl Receiver {
     pub fn handle(&mut self, now: Time, header: &Header, incoming: Incoming, pool: &mut Pool, sink: &mut impl Sink) {
         if let Some(data) = header.plain()
             && header.data_port == self.settings.data_port
-            && let Some(edge) = self.edge(data, &incoming.from)
         {
-            return edge.pass(data, incoming.frame, pool, sink);
+            // Where sessions take turns, the edge is another's.
+            self.sessions.turn_to(data.key());
+            if let Some(edge) = self.edge(data, &incoming.from) {
+                return edge.pass(data, incoming.frame, pool, sink);
+            }
         }
         self.handle_others(now, header, incoming, pool, sink);
     }

@@ -39,13 +39,25 @@ impl Sessions {
         self.slots.get_mut(self.last)?.as_mut()
     }
 
+    /// Makes the session with this [`Tsi::key`] the latest, if it is there.
+    #[inline]
+    pub(super) fn turn_to(&mut self, key: u64) {
+        if self.latest().is_some_and(|session| session.key == key) {
+            return;
+        }
+        if let Some(cell) = self.cell_of(key) {
+            self.last = usize::from(self.index[cell]);
+        }
+    }
+
     /// The slot of a session.
     // RFC 3208 §3.1, conformance 85: the TSI alone says which session a packet belongs to.
     pub(super) fn find(&mut self, tsi: Tsi) -> Option<usize> {
-        if self.latest().is_some_and(|session| session.tsi == tsi) {
+        let key = tsi.key();
+        if self.latest().is_some_and(|session| session.key == key) {
             return Some(self.last);
         }
-        let slot = usize::from(self.index[self.cell_of(tsi)?]);
+        let slot = usize::from(self.index[self.cell_of(key)?]);
         self.last = slot;
         Some(slot)
     }
@@ -55,7 +67,7 @@ impl Sessions {
     }
 
     pub(super) fn get(&self, tsi: Tsi) -> Option<&Session> {
-        self.slots[usize::from(self.index[self.cell_of(tsi)?])].as_ref()
+        self.slots[usize::from(self.index[self.cell_of(tsi.key())?])].as_ref()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
@@ -76,10 +88,10 @@ impl Sessions {
 
     /// Adds a session whose TSI is not in the table. The table must not be full.
     pub(super) fn add(&mut self, session: Session) -> Option<usize> {
-        debug_assert!(self.cell_of(session.tsi).is_none(), "a session added twice");
+        debug_assert!(self.cell_of(session.key).is_none(), "a session added twice");
         let slot = self.free.pop()?;
         let mask = self.index.len() - 1;
-        let mut cell = self.home(session.tsi);
+        let mut cell = self.home(session.key);
         while self.index[cell] != EMPTY {
             cell = (cell + 1) & mask;
         }
@@ -92,14 +104,14 @@ impl Sessions {
     /// Takes a session out.
     pub(super) fn remove(&mut self, slot: usize) -> Option<Session> {
         let tsi = self.slots.get(slot)?.as_ref()?.tsi;
-        let mut hole = self.cell_of(tsi)?;
+        let mut hole = self.cell_of(tsi.key())?;
         let mask = self.index.len() - 1;
         self.index[hole] = EMPTY;
         // What stands behind the hole and was displaced past it moves up, so that no search stops short.
         let mut cell = (hole + 1) & mask;
         while self.index[cell] != EMPTY {
-            let moved = self.slots[usize::from(self.index[cell])].as_ref().map(|session| session.tsi);
-            if let Some(home) = moved.map(|tsi| self.home(tsi))
+            let moved = self.slots[usize::from(self.index[cell])].as_ref().map(|session| session.key);
+            if let Some(home) = moved.map(|key| self.home(key))
                 && cell.wrapping_sub(home) & mask >= cell.wrapping_sub(hole) & mask
             {
                 self.index[hole] = self.index[cell];
@@ -129,24 +141,25 @@ impl Sessions {
         ranked.min().map(|(_, _, slot)| slot)
     }
 
-    fn home(&self, tsi: Tsi) -> usize {
-        let [a, b, c, d, e, f] = tsi.gsi.octets();
-        let [g, h] = tsi.port.to_be_bytes();
-        let key = u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ self.seed;
+    #[inline]
+    fn home(&self, key: u64) -> usize {
+        let key = key ^ self.seed;
         let mixed = (key ^ (key >> 32)).wrapping_mul(self.seed.rotate_left(17) | 1);
         let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed >> 32) as usize & (self.index.len() - 1)
     }
 
-    fn cell_of(&self, tsi: Tsi) -> Option<usize> {
+    /// Where the index names the session with this [`Tsi::key`].
+    #[inline]
+    fn cell_of(&self, key: u64) -> Option<usize> {
         let mask = self.index.len() - 1;
-        let mut cell = self.home(tsi);
+        let mut cell = self.home(key);
         loop {
             let slot = self.index[cell];
             if slot == EMPTY {
                 return None;
             }
-            if self.slots[usize::from(slot)].as_ref().is_some_and(|session| session.tsi == tsi) {
+            if self.slots[usize::from(slot)].as_ref().is_some_and(|session| session.key == key) {
                 return Some(cell);
             }
             cell = (cell + 1) & mask;
