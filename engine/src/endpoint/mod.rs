@@ -291,9 +291,16 @@ impl<L: Link> Endpoint<L> {
             let listener = &mut self.receivers[in_turn(n, self.turn, receivers)];
             listener.receiver.transmit(now, &mut self.pool, &mut self.leaving);
         }
-        for n in 0..sources {
-            let speaker = &mut self.sources[in_turn(n, self.turn, sources)];
-            speaker.source.transmit(now, &mut self.pool, &mut self.leaving);
+        // What the link did not take last time may stay for long, and time goes on for sources all the same. A batch that is full now will be
+        // gone by the next turn, in which the next source is the first: until then the others need not be looked at.
+        let is_stuck = self.looked_at > 0;
+        let mut next = in_turn(0, self.turn, sources);
+        for _ in 0..sources {
+            self.sources[next].source.transmit(now, &mut self.pool, &mut self.leaving);
+            if self.leaving.room() == 0 && !is_stuck {
+                break;
+            }
+            next = if next + 1 == sources { 0 } else { next + 1 };
         }
     }
 
@@ -419,7 +426,7 @@ impl<L: Link> Endpoint<L> {
 #[inline]
 fn in_turn(n: usize, turn: usize, of: usize) -> usize {
     // The usual case without a division.
-    if of == 1 { 0 } else { n.wrapping_add(turn) % of }
+    if of <= 1 { 0 } else { n.wrapping_add(turn) % of }
 }
 
 #[cfg(test)]

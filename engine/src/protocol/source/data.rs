@@ -113,7 +113,7 @@ impl Source {
 
     /// Sends what was committed, in order, up to the position `end`.
     #[inline]
-    fn send_new(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch, end: u64) {
+    pub(super) fn send_new(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch, end: u64) {
         let first = self.next;
         // conformance 43: an SPM may be due after so many packets, and then goes before the next of them.
         let end = end.min(first + (out.room() as u64).min(self.spms.packets_left()));

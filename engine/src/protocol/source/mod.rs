@@ -117,6 +117,8 @@ pub struct Source {
     // When to be called again.
     /// The last call of `transmit`.
     now: Time,
+    /// Until then there is nothing to look after but new data, unless something happens.
+    calm_until: Time,
     control_after: Time,
     data_after: Time,
     repairs_after: Time,
@@ -176,6 +178,7 @@ impl Source {
             config: config.clone(),
             stats: SourceStats::default(),
             now,
+            calm_until: Time::ZERO,
             control_after: Time::ZERO,
             data_after: Time::ZERO,
             repairs_after: Time::ZERO,
@@ -278,6 +281,7 @@ impl Source {
 
     /// Ends the session gracefully: what was committed is sent, then FIN, then NAKs are answered for a while.
     pub fn close(&mut self, now: Time) {
+        self.calm_until = Time::ZERO;
         self.window.close();
         self.finish.drain();
         self.window.refresh();
@@ -289,6 +293,7 @@ impl Source {
         if self.state() == SourceState::Done {
             return;
         }
+        self.calm_until = Time::ZERO;
         self.window.close();
         self.finish.abort(now, code, &self.config);
         // RFC 3208 §9.8.2, conformance 69: at once.
@@ -312,6 +317,7 @@ impl Source {
         let trail = self.window.trail();
         let steps = u64::from(sqn.distance_from(self.sqn_of(trail)));
         if steps <= self.next - trail {
+            self.calm_until = Time::ZERO;
             self.trail.release(trail + steps, self.next);
             self.advance(self.now, pool);
         }
@@ -333,13 +339,48 @@ impl Source {
     }
 
     /// Puts into `out` what has to leave at `now`: NCFs, then SPMs, then data.
+    #[inline]
     pub fn transmit(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) {
         self.now = now;
+        let is_calm = now < self.calm_until;
+        let head = self.window.refresh();
+        if !is_calm || self.trail.is_pressed(self.next, head, self.window.trail(), self.notes.wanted()) {
+            self.transmit_all(now, pool, out);
+        } else if self.next < head {
+            self.transmit_new(now, pool, out, head);
+        }
+    }
+
+    /// Sends new data, where nothing else waits.
+    #[inline(never)]
+    fn transmit_new(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch, head: u64) {
+        self.limiter.refill(now);
+        self.send_new(now, pool, out, head);
+        // What was sent just now can make an SPM due, or the trail: the next call looks after it.
+        self.calm_until = self.calm_until.min(self.spms.calm_until()).min(self.trail.calm_until(self.window.trail()));
+        if self.spms.is_due(now) {
+            let _ = self.send_spm(now, pool, out);
+        }
+    }
+
+    #[inline(never)]
+    fn transmit_all(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) {
         self.finish.tick(now);
         if self.state() == SourceState::Done {
             return;
         }
-        self.window.refresh();
+        self.transmit_in_order(now, pool, out);
+        let is_calm = self.state() == SourceState::Open
+            && self.spms.opened()
+            && self.inbox.front().is_none()
+            && !self.inbox.ran()
+            && self.repairs.next_due().is_none()
+            && self.trail_after.is_none();
+        self.calm_until =
+            if is_calm { self.spms.calm_until().min(self.trail.calm_until(self.window.trail())) } else { Time::ZERO };
+    }
+
+    fn transmit_in_order(&mut self, now: Time, pool: &mut Pool, out: &mut TxBatch) {
         self.limiter.refill(now);
         self.advance(now, pool);
         // RFC 3208 §5.1.3, conformance 35: strictly in this order; what is stopped stops all behind it.

@@ -163,6 +163,7 @@ impl Source {
             self.stats.stray += u64::from(!matches!(header.kind, Kind::Nak(_)));
             return;
         }
+        self.calm_until = Time::ZERO;
         match header.kind {
             Kind::Nak(nak) => self.on_nak(now, nak, header, packet, from, to),
             Kind::Spmr => {

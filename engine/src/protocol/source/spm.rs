@@ -163,6 +163,12 @@ impl SpmSchedule {
         self.ambient_packets - self.packets_since.min(self.ambient_packets)
     }
 
+    /// Until then no SPM leaves, if no data does and nobody asks.
+    #[inline]
+    pub(super) fn calm_until(&self) -> Time {
+        if self.due { Time::ZERO } else { self.timers().unwrap_or(Time::from_nanos(u64::MAX)) }
+    }
+
     /// When the next SPM is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         if self.due { Some(Time::ZERO) } else { self.timers() }

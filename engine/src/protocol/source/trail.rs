@@ -97,7 +97,7 @@ impl Trail {
             slots,
             increment,
             interval,
-            starts_at: slots - increment,
+            starts_at: if config.advance == Advance::Data { slots - increment } else { u64::MAX / 2 },
             restarted: None,
             held_since: None,
             last_stir: None,
@@ -205,6 +205,30 @@ impl Trail {
         }
     }
 
+    /// Whether new data, or a publisher without room, may move the trail. As [`Trail::target`] sees it, at a fraction of the cost.
+    #[inline]
+    pub(super) fn is_pressed(&self, next: u64, head: u64, trail: u64, wanted: u64) -> bool {
+        next >= self.starts_at + self.interval || (wanted > trail + self.slots && next == head)
+    }
+
+    /// Until then [`Trail::target`] stays where the trail is, unless it is pressed or a NAK comes.
+    #[inline]
+    pub(super) fn calm_until(&self, trail: u64) -> Time {
+        match self.rule {
+            // What the application releases, it tells nobody but the source.
+            Advance::Application => Time::ZERO,
+            _ if self.target > trail => Time::ZERO,
+            Advance::Data => Time::from_nanos(u64::MAX),
+            Advance::Time | Advance::Windows => self.steps_at().unwrap_or(Time::from_nanos(u64::MAX)),
+        }
+    }
+
+    /// When data that gets old moves the trail, or is the next to do so.
+    fn steps_at(&self) -> Option<Time> {
+        let step = self.segment_began.map(|began| began.plus(self.step_ns));
+        earliest(step, self.segments.front().map(|oldest| oldest.leaves_at))
+    }
+
     /// Whether the trail would move if there were no NAKs. Only then do they hold anything: they never move it sooner.
     fn needs_room(&self, view: &View) -> bool {
         view.next >= self.starts_at + self.interval || self.is_full(view)
@@ -264,10 +288,7 @@ impl Trail {
             // What waits to be repaired is due by itself, and stirs when it has left.
             Advance::Data if self.waiting => self.broken_at(),
             Advance::Data => earliest(self.has_expired(view).then(|| self.quiet_at(view)), self.broken_at()),
-            Advance::Time | Advance::Windows => {
-                let step = self.segment_began.map(|began| began.plus(self.step_ns));
-                earliest(step, self.segments.front().map(|oldest| oldest.leaves_at))
-            }
+            Advance::Time | Advance::Windows => self.steps_at(),
         }
     }
 }
