@@ -1,5 +1,7 @@
-//! Measurements: budgets, the simulator driver, the links, round trips, batches.
+//! Measurements: budgets, the simulator driver, the links, round trips, batches; and the matrix of interoperation.
 
+#[cfg(feature = "xdp")]
+pub mod interop;
 #[cfg(feature = "xdp")]
 pub mod links;
 #[cfg(feature = "xdp")]
