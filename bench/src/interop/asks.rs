@@ -16,10 +16,11 @@ use super::{PATIENCE, Program};
 
 /// What is sent before the first receiver comes.
 const BEFORE: Duration = Duration::from_millis(500);
-/// The distance of late receivers: no multiple of the interval of SPMs, so that some come when the next one is far.
-const BETWEEN: Duration = Duration::from_millis(330);
+/// How long a late receiver stays: longer than `OpenPGM` waits for an SPM by itself before it asks, and no multiple of the interval of SPMs,
+/// so that each comes at another place between two.
+const BETWEEN: Duration = Duration::from_millis(430);
 /// How many there are: an SPM that happens to come early keeps a receiver from asking.
-const RECEIVERS: usize = 4;
+const RECEIVERS: usize = 5;
 /// How soon an SPM answers: long before the next one is due, and long enough for a busy machine.
 const SOON_NS: u64 = 300_000_000;
 
@@ -36,15 +37,16 @@ pub(super) fn play(scene: &Scene<'_>, from: Program, to: Program) -> Result<Stri
     let capture = ["--pcap", &file.to_string_lossy()];
     if from == Program::Pgmx {
         // Its SPMs are half a second apart while data flows.
-        let slow = [&capture[..], &["--profile", "wan", "--pps", "500"]].concat();
-        let sender = scene.begin(0, from, Role::Send, &slow)?;
-        sleep(BEFORE);
+        let mut sender = scene.begin(0, from, Role::Send, &[&capture[..], &["--profile", "wan"]].concat())?;
+        sender.until_progress("messages", 10)?;
         for _ in 0..RECEIVERS {
             let late = scene.listen(1, to, &["--late"])?;
             sleep(BETWEEN);
             drop(late);
         }
-        sender.exit(scene.at_most())?.with(0)?;
+        // It would repair for the time of its window.
+        sender.signal(libc::SIGTERM)?;
+        sender.exit(PATIENCE)?.with(0)?;
     } else {
         let mut sender = scene.begin(0, from, Role::Send, &["--linger", "300"])?;
         sleep(BEFORE);
@@ -52,7 +54,7 @@ pub(super) fn play(scene: &Scene<'_>, from: Program, to: Program) -> Result<Stri
         receiver.until_progress("messages", 1)?;
         sleep(BETWEEN);
         sender.signal(libc::SIGTERM)?;
-        sender.exit(scene.at_most())?;
+        sender.exit(PATIENCE)?.with(0)?;
         receiver.exit(PATIENCE)?.with(0)?;
     }
     judge(&read(&file)?)

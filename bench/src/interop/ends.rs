@@ -10,22 +10,20 @@ use super::{PATIENCE, Program};
 /// How soon the messages of a source that came back have to come, counted from when it was begun.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// A source that is done says so, and its receiver ends by that alone.
+/// A source that is done says so. `pgmx` ends by that alone; `OpenPGM` tells nobody, and must not take it amiss.
 pub(super) fn finished(scene: &Scene<'_>, from: Program, to: Program) -> Result<String, String> {
-    let count = scene.talk.count;
-    let receiver = scene.listen(1, to, &[])?;
+    let stay = ["--linger", "2500"];
+    let receiver = scene.listen(1, to, if to == Program::Pgmx { &[] } else { &stay })?;
     let sender = scene.begin(0, from, Role::Send, if from == Program::Pgmx { &[] } else { &["--linger", "300"] })?;
-    let sent = sender.exit(scene.at_most())?;
-    sent.with(0)?;
+    let sent = sender.exit(scene.at_most());
     let received = receiver.exit(PATIENCE)?;
-    received.is_complete(count)?;
+    sent?.with(0)?;
+    received.is_complete(scene.talk.count)?;
     let events = received.events();
-    let is_told = if to == Program::Pgmx {
-        events.iter().any(|(what, cause)| what == "closed" && cause == "Finished")
-    } else {
-        events.iter().any(|(what, _)| what == "fin")
-    };
-    if is_told { Ok(String::new()) } else { Err(format!("nobody told of the end: {events:?}")) }
+    if to == Program::Pgmx && !events.iter().any(|(what, cause)| what == "closed" && cause == "Finished") {
+        return Err(format!("nobody told of the end: {events:?}"));
+    }
+    Ok(String::new())
 }
 
 /// A source is killed and begun again: another session, which is heard at once, while the old one waits for its expiry.

@@ -82,6 +82,8 @@ pub enum Pace {
     Blast,
     /// Megabits a second.
     Megabits(u32),
+    /// Messages a second.
+    Messages(u32),
 }
 
 impl fmt::Display for Pace {
@@ -89,6 +91,7 @@ impl fmt::Display for Pace {
         match self {
             Self::Blast => f.write_str("full blast"),
             Self::Megabits(rate) => write!(f, "at {rate} Mbit/s"),
+            Self::Messages(rate) => write!(f, "at {rate} messages/s"),
         }
     }
 }

@@ -59,12 +59,12 @@ impl Seat<'_> {
         match role {
             Role::Receive => line.extend(words(&["--verify", "--timeout", TIMEOUT_S])),
             Role::Send => {
-                let rate = match talk.pace {
-                    Pace::Blast => "max".into(),
-                    Pace::Megabits(rate) => format!("{rate}M"),
-                };
                 line.extend(words(&["--count", &talk.count.to_string(), "--size", &talk.sizes.to_string()]));
-                line.extend(words(&["--rate", &rate]));
+                match talk.pace {
+                    Pace::Blast => line.extend(words(&["--rate", "max"])),
+                    Pace::Megabits(rate) => line.extend(words(&["--rate", &format!("{rate}M")])),
+                    Pace::Messages(rate) => line.extend(words(&["--pps", &rate.to_string()])),
+                }
                 if talk.peer == Program::ZeroMq && talk.parts > 1 {
                     line.extend(words(&["--parts", &talk.parts.to_string()]));
                 }
@@ -84,8 +84,10 @@ impl Seat<'_> {
         line.extend(words(&["--count", &count, "--size", &talk.sizes.to_string(), "--timeout", TIMEOUT_S]));
         if role == Role::Send {
             line.extend(words(&["--window", &PEER_WINDOW.to_string()]));
-            if let Pace::Megabits(rate) = talk.pace {
-                line.extend(words(&["--rate", &(u64::from(rate) * 125_000).to_string()]));
+            match talk.pace {
+                Pace::Blast => {}
+                Pace::Megabits(rate) => line.extend(words(&["--rate", &(u64::from(rate) * 125_000).to_string()])),
+                Pace::Messages(rate) => line.extend(words(&["--pace", &rate.to_string()])),
             }
         }
         line
@@ -99,8 +101,12 @@ impl Seat<'_> {
         let mut line = words(&[name, "--endpoint", &endpoint, "--count", &talk.count.to_string()]);
         line.extend(words(&["--size", &talk.sizes.to_string(), "--parts", &talk.parts.to_string()]));
         line.extend(words(&["--timeout", TIMEOUT_S]));
+        // It always has a rate, from which its windows follow.
         let rate = if let Pace::Megabits(rate) = talk.pace { rate } else { 1_000 };
         line.extend(words(&["--rate", &(u64::from(rate) * 1_000).to_string()]));
+        if let (Role::Send, Pace::Messages(rate)) = (role, talk.pace) {
+            line.extend(words(&["--pace", &rate.to_string()]));
+        }
         line
     }
 }

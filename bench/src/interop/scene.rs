@@ -140,8 +140,13 @@ impl<'a> Scene<'a> {
     pub(super) fn at_most(&self) -> Duration {
         let Talk { sizes: Sizes(least, most), pace, count, .. } = self.talk;
         let bits = count as f64 * (f64::from(least + most) / 2.0 + 64.0) * 8.0;
-        let rate = if let Pace::Megabits(rate) = pace { f64::from(rate) * 1e6 } else { 50e6 };
-        Duration::from_secs_f64(2.0 * bits / rate) + Duration::from_secs(60)
+        let seconds = match pace {
+            // Slower than any machine that this should run on.
+            Pace::Blast => bits / 50e6,
+            Pace::Megabits(rate) => bits / (f64::from(rate) * 1e6),
+            Pace::Messages(rate) => count as f64 / f64::from(rate),
+        };
+        Duration::from_secs_f64(2.0 * seconds) + Duration::from_secs(60)
     }
 
     /// Removes the logs.
