@@ -12,20 +12,25 @@ use pgmx_bench::interop::table;
 use pgmx_bench::process::command;
 
 const USAGE: &str = "\
-interop [--quick] [--only WORDS]... [--list] [--json] [--jobs N] [--pgmx PATH] [--peers DIRECTORY] [--logs DIRECTORY]
+interop [--quick] [--only WORDS]... [--list] [--json] [--jobs N] [--rate MBIT/S] [--count N]
+        [--pgmx PATH] [--peers DIRECTORY] [--logs DIRECTORY]
   Plays every cell of the matrix: OpenPGM and ZeroMQ to `pgmx` and back, over xdp, raw and udp.
   --quick   few messages a cell, some cells at a time, within a minute
   --only    cells whose line in --list holds these words, whatever the case; may be repeated, all have to hold
   --jobs    so many cells at a time (1; with --quick 4)
+  --rate    other than the rows have it, in those that have one, to find out what a peer can take
+  --count   messages of those rows
   --logs    where the logs of failed cells stay (target/interop)";
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Plan {
     quick: bool,
     only: Vec<String>,
     list: bool,
     json: bool,
     jobs: usize,
+    rate: Option<u32>,
+    count: Option<u64>,
     pgmx: Option<PathBuf>,
     peers: Option<PathBuf>,
     logs: Option<PathBuf>,
@@ -43,7 +48,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let cells = Cell::of(&rows(plan.quick), &plan.only);
+    let mut rows = rows(plan.quick);
+    for row in &mut rows {
+        row.bend(plan.rate, plan.count);
+    }
+    let cells = Cell::of(&rows, &plan.only);
     if cells.is_empty() {
         eprintln!("interop: no cell is called so; --list tells what there is");
         return ExitCode::from(2);
@@ -83,28 +92,28 @@ fn places(plan: &Plan) -> Result<(Programs, PathBuf), String> {
 
 fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Option<Plan>, String> {
     let mut jobs = None;
-    let mut plan =
-        Plan { quick: false, only: Vec::new(), list: false, json: false, jobs: 1, pgmx: None, peers: None, logs: None };
+    let mut plan = Plan::default();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--help" | "-h" => return Ok(None),
             "--quick" => plan.quick = true,
             "--list" => plan.list = true,
             "--json" => plan.json = true,
-            "--only" | "--jobs" | "--pgmx" | "--peers" | "--logs" => {
+            "--only" | "--jobs" | "--rate" | "--count" | "--pgmx" | "--peers" | "--logs" => {
                 let value = arguments.next().ok_or_else(|| format!("{argument} wants a value"))?;
+                let number = |least: u64, most: u64| {
+                    let number: u64 = value.parse().map_err(|error| format!("{argument} {value}: {error}"))?;
+                    let refused = || format!("{argument} {value} refused: {least} to {most}");
+                    (least..=most).contains(&number).then_some(number).ok_or_else(refused)
+                };
                 match argument.as_str() {
+                    "--jobs" => jobs = Some(number(1, 16)? as usize),
+                    "--rate" => plan.rate = Some(number(1, 100_000)? as u32),
+                    "--count" => plan.count = Some(number(1, 100_000_000)?),
                     "--only" => plan.only.push(value),
                     "--pgmx" => plan.pgmx = Some(value.into()),
                     "--peers" => plan.peers = Some(value.into()),
-                    "--logs" => plan.logs = Some(value.into()),
-                    _ => {
-                        let number: usize = value.parse().map_err(|error| format!("--jobs {value}: {error}"))?;
-                        if !(1..=16).contains(&number) {
-                            return Err(format!("--jobs {number} refused: 1 to 16"));
-                        }
-                        jobs = Some(number);
-                    }
+                    _ => plan.logs = Some(value.into()),
                 }
             }
             _ => return Err(format!("{argument} is not known")),
@@ -124,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for line in ["--jobs 0", "--jobs 17", "--jobs many", "--only", "--fast"] {
+        for line in ["--jobs 0", "--rate 0", "--count 1k", "--jobs 17", "--jobs many", "--only", "--fast"] {
             assert!(planned(line).is_err(), "{line}");
         }
         assert!(planned("--quick --help").expect("help").is_none());

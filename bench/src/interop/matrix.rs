@@ -65,6 +65,14 @@ impl Row {
         Self { parts, ..self }
     }
 
+    /// Takes another rate and count, where it has a rate.
+    pub fn bend(&mut self, rate: Option<u32>, count: Option<u64>) {
+        if let Pace::Megabits(usual) = self.pace {
+            self.pace = Pace::Megabits(rate.unwrap_or(usual));
+            self.count = count.unwrap_or(self.count);
+        }
+    }
+
     /// The peer.
     pub fn peer(&self) -> Program {
         if self.from == Program::Pgmx { self.to } else { self.from }
