@@ -76,6 +76,7 @@
 
 pub mod endpoint;
 pub mod frame;
+pub mod framing;
 pub mod link;
 pub mod protocol;
 mod runtime;

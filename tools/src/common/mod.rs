@@ -7,6 +7,7 @@
 //!   World: clock, Ctrl-C (stop), and a
 //!   Drive: an endpoint    drive      in the command's own loop, or
 //!                         workers    on a thread of its own
+//!                         framing    how messages lie in packets, for peers of other systems
 //!                         generate   messages that check themselves
 //!                         live       the line on a terminal
 //!                         report     the table, and the JSON object
@@ -19,6 +20,7 @@
 pub(crate) mod clock;
 pub(crate) mod drive;
 pub(crate) mod failure;
+pub(crate) mod framing;
 pub(crate) mod generate;
 pub(crate) mod idle;
 pub(crate) mod kernel;

@@ -264,6 +264,16 @@ impl Publish for Publisher {
     }
 
     #[inline]
+    fn publish_packet(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> Result<(), ClaimError> {
+        let mut claim = self.try_claim(len).map_err(|error| refusal(&error))?;
+        let used = write(&mut claim);
+        if used > 0 {
+            claim.commit_len(used);
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn next_sqn(&self) -> Sqn {
         Self::next_sqn(self)
     }
