@@ -129,11 +129,22 @@ impl Actor {
     }
 
     /// Waits until it ends.
-    pub(super) fn exit(mut self, at_most: Duration) -> Result<Exit, String> {
+    pub(super) fn exit(self, at_most: Duration) -> Result<Exit, String> {
+        self.exit_beside(None, at_most)
+    }
+
+    /// Waits until it ends, or another one fails, without whom it cannot end well.
+    pub(super) fn exit_beside(mut self, mut other: Option<&mut Self>, at_most: Duration) -> Result<Exit, String> {
         let end = Instant::now() + at_most;
         let status = loop {
             if let Some(status) = self.ended()? {
                 break status;
+            }
+            if let Some(other) = other.as_deref_mut()
+                && let Some(status) = other.ended()?
+                && !status.success()
+            {
+                return Err(format!("{} ended ({status}){}", other.name, other.last_complaint()));
             }
             if Instant::now() > end {
                 return Err(format!("{} has not ended after {at_most:?}{}", self.name, self.last_complaint()));

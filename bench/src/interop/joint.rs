@@ -11,8 +11,9 @@ pub(super) fn play(scene: &Scene<'_>, peer: Program, loss: Loss) -> Result<Strin
     let theirs = scene.listen(1, peer, &[])?;
     let count = scene.talk.count.to_string();
     let ours = scene.listen(2, Program::Pgmx, &["--count", &count, "--faults", &faults(loss)])?;
-    let sender = scene.begin(0, Program::Pgmx, Role::Send, &[])?;
-    let (theirs, ours) = (theirs.exit(scene.at_most()), ours.exit(PATIENCE));
+    let mut sender = scene.begin(0, Program::Pgmx, Role::Send, &[])?;
+    let theirs = theirs.exit_beside(Some(&mut sender), scene.at_most());
+    let ours = ours.exit_beside(Some(&mut sender), PATIENCE);
     let sent = sender.exit(PATIENCE + PATIENCE);
     theirs?.is_complete(scene.talk.count)?;
     ours?.is_complete(scene.talk.count)?;

@@ -24,13 +24,13 @@ pub(super) fn play(scene: &Scene<'_>, from: Program, to: Program, loss: Loss) ->
         scene.listen(1, to, &[])?
     };
     let mut sender = scene.begin(0, from, Role::Send, if from == Program::Pgmx { &[] } else { &LINGER })?;
-    let received = receiver.exit(scene.at_most());
+    let received = receiver.exit_beside(Some(&mut sender), scene.at_most());
     if from != Program::Pgmx {
         // It repairs for as long as somebody may ask: nobody does any more.
         sender.signal(libc::SIGTERM)?;
     }
     let sent = sender.exit(PATIENCE + PATIENCE);
-    let received = received.map_err(|why| with_sender(why, sent.as_ref().ok()))?;
+    let received = received?;
     received.is_complete(scene.talk.count).map_err(|why| with_sender(why, sent.as_ref().ok()))?;
     let sent = sent?;
     sent.with(0)?;
