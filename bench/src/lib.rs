@@ -1,4 +1,5 @@
-//! Measurements: budgets, the simulator driver, the links, round trips, batches; and the matrix of interoperation.
+//! Measurements: budgets, the simulator driver, the links, round trips, batches; a new one begins with [`rig`]. And [`interop`], the
+//! matrix of `pgmx` and its peers.
 
 #[cfg(feature = "xdp")]
 pub mod interop;
@@ -11,4 +12,5 @@ pub mod netns;
 pub mod pingpong;
 #[cfg(feature = "xdp")]
 pub mod process;
+pub mod rig;
 pub mod spread;

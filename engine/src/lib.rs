@@ -69,6 +69,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`framing`] has what ZeroMQ's `pgm://` and `epgm://` sockets put into packets.
+//!
 //! # Features
 //!
 //! * `xdp` (default): the AF_XDP link. Building it needs clang and libelf.
@@ -88,7 +90,7 @@ pub mod wire;
 
 pub use link::Encapsulation;
 pub use runtime::{
-    Claim, ClaimApdu, Close, Closing, Ended, Engine, EngineBuilder, EngineError, Idle, Message, PublishError,
+    Claim, ClaimApdu, Close, Closing, Cork, Ended, Engine, EngineBuilder, EngineError, Idle, Message, PublishError,
     Publisher, PublisherConfig, ReceiveError, Received, SharedPublisher, Subscriber, SubscriberConfig, SubscriberStats,
     UnknownIdle, WorkerGone, WorkerStats,
 };

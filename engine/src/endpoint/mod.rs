@@ -521,6 +521,11 @@ impl<L: Link> Endpoint<L> {
         self.sources.iter_mut().find(|speaker| speaker.id == id).map(|speaker| &mut speaker.source)
     }
 
+    /// All sources, in the order in which they were added.
+    pub fn sources_mut(&mut self) -> impl Iterator<Item = (SourceId, &mut Source)> {
+        self.sources.iter_mut().map(|speaker| (speaker.id, &mut speaker.source))
+    }
+
     /// A receiver.
     pub fn receiver(&self, id: ReceiverId) -> Option<&Receiver> {
         self.receivers.iter().find(|listener| listener.id == id).map(|listener| &listener.receiver)

@@ -48,7 +48,7 @@ pub use engine::{Ended, Engine};
 pub use error::{EngineError, PublishError, ReceiveError, WorkerGone};
 pub use idle::{Idle, UnknownIdle};
 pub use message::{Message, Received};
-pub use publisher::{Claim, ClaimApdu, Close, Closing, Publisher};
+pub use publisher::{Claim, ClaimApdu, Close, Closing, Cork, Publisher};
 pub use shared::SharedPublisher;
 pub use stats::WorkerStats;
 pub use subscriber::{Subscriber, SubscriberStats};

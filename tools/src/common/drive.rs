@@ -15,7 +15,7 @@ use pgmx::endpoint::{Endpoint, EndpointConfig, Handler, Inbox, ReceiverId, Sourc
 use pgmx::frame::{ClaimError, Pool};
 use pgmx::protocol::config::Profile;
 use pgmx::protocol::receiver::{ReceiverConfig, ReceiverStats};
-use pgmx::protocol::source::{Publisher, Source, SourceConfig, SourceState, SourceStats, TsiAllocator};
+use pgmx::protocol::source::{Cork, Publisher, Source, SourceConfig, SourceState, SourceStats, TsiAllocator};
 use pgmx::time::Time;
 use pgmx::wire::{Gsi, Sqn};
 
@@ -54,11 +54,22 @@ pub(crate) trait Publish {
     /// The sequence number of the next packet.
     fn next_sqn(&self) -> Sqn;
 
-    /// Packets that could be claimed now.
-    fn free(&mut self) -> u64;
-
     /// The longest message that fits the next packet.
     fn claim_max(&self) -> usize;
+}
+
+/// A session of one's own.
+pub(crate) trait Session: Publish {
+    /// Publishes what is handed over together.
+    type Burst<'p>: Publish
+    where
+        Self: 'p;
+
+    /// Begins a burst, which ends when it is dropped.
+    fn burst(&mut self) -> Self::Burst<'_>;
+
+    /// Packets that could be claimed now.
+    fn free(&mut self) -> u64;
 }
 
 /// What a loop waits for when nothing moves.
@@ -76,7 +87,7 @@ pub(crate) enum Wait<'a, P> {
 /// Drives at most one session and one receiver.
 pub(crate) trait Drive: Sized {
     /// Publishes into the session.
-    type Publisher: Publish;
+    type Publisher: Session;
 
     /// Packets that may wait to be sent. Fewer would leave the link without work until more are published; more would be published long
     /// before they leave, where a rate holds them back: their times would say nothing, and Ctrl-C would not end them soon.
@@ -162,12 +173,50 @@ impl Publish for Publisher {
         Self::next_sqn(self)
     }
 
+    fn claim_max(&self) -> usize {
+        Self::claim_max(self)
+    }
+}
+
+impl Session for Publisher {
+    type Burst<'p> = Cork<'p>;
+
+    #[inline]
+    fn burst(&mut self) -> Cork<'_> {
+        self.cork()
+    }
+
     fn free(&mut self) -> u64 {
         Self::free(self)
     }
+}
+
+impl Publish for Cork<'_> {
+    #[inline]
+    fn publish(&mut self, message: &[u8]) -> Result<(), ClaimError> {
+        Self::publish(self, message)
+    }
+
+    #[inline]
+    fn publish_in_place(&mut self, len: usize, mut write: impl FnMut(usize, &mut [u8])) -> Result<(), ClaimError> {
+        match self.publish_with(len, |to| write(0, to)) {
+            Err(ClaimError::TooLong { .. }) => publish_chunks(self.publisher(), len, write),
+            other => other,
+        }
+    }
+
+    #[inline]
+    fn publish_packet(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> Result<(), ClaimError> {
+        self.publisher().publish_packet(len, write)
+    }
+
+    #[inline]
+    fn next_sqn(&self) -> Sqn {
+        Publisher::next_sqn(self)
+    }
 
     fn claim_max(&self) -> usize {
-        Self::claim_max(self)
+        Publisher::claim_max(self)
     }
 }
 

@@ -11,9 +11,9 @@ use pgmx::protocol::receiver::{ReceiverConfig, ReceiverStats};
 use pgmx::protocol::source::{SourceConfig, SourceState, SourceStats};
 use pgmx::time::Time;
 use pgmx::wire::Sqn;
-use pgmx::{Close, Closing, Engine, PublishError, Publisher, PublisherConfig, Subscriber, SubscriberConfig};
+use pgmx::{Close, Closing, Cork, Engine, PublishError, Publisher, PublisherConfig, Subscriber, SubscriberConfig};
 
-use super::drive::{Drive, NO_REASON, Publish, Start, Wait};
+use super::drive::{Drive, NO_REASON, Publish, Session, Start, Wait};
 use super::failure::Failure;
 use super::idle::Idler;
 use super::kernel;
@@ -278,12 +278,51 @@ impl Publish for Publisher {
         Self::next_sqn(self)
     }
 
+    fn claim_max(&self) -> usize {
+        Self::claim_max(self)
+    }
+}
+
+impl Session for Publisher {
+    type Burst<'p> = Cork<'p>;
+
+    #[inline]
+    fn burst(&mut self) -> Cork<'_> {
+        self.cork()
+    }
+
     fn free(&mut self) -> u64 {
         Self::free(self)
     }
+}
+
+impl Publish for Cork<'_> {
+    #[inline]
+    fn publish(&mut self, message: &[u8]) -> Result<(), ClaimError> {
+        self.try_publish(message).map_err(|error| refusal(&error))
+    }
+
+    #[inline]
+    fn publish_in_place(&mut self, len: usize, mut write: impl FnMut(usize, &mut [u8])) -> Result<(), ClaimError> {
+        match self.try_publish_with(len, |to| write(0, to)) {
+            Ok(()) => Ok(()),
+            Err(PublishError::TooLong { .. }) => Publish::publish_in_place(self.publisher(), len, write),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    #[inline]
+    fn publish_packet(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> Result<(), ClaimError> {
+        self.publisher().publish_packet(len, write)
+    }
+
+    #[inline]
+    fn next_sqn(&self) -> Sqn {
+        Publisher::next_sqn(self)
+    }
 
     fn claim_max(&self) -> usize {
-        Self::claim_max(self)
+        Publisher::claim_max(self)
     }
 }
 

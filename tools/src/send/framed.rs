@@ -118,7 +118,96 @@ fn part_begin(len: usize, n: usize, parts: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use pgmx::frame::ClaimError;
+    use pgmx::framing::zmq::Decoder;
+    use pgmx::wire::{Gsi, Sqn, Tsi};
+
     use super::*;
+    use crate::common::generate::{Checker, Generator};
+    use crate::common::numbers::Sizes;
+
+    /// Keeps what is published, as long as there is room.
+    #[derive(Default)]
+    struct Tape {
+        tsdus: Vec<Vec<u8>>,
+        free: u64,
+    }
+
+    impl Publish for Tape {
+        fn publish(&mut self, _: &[u8]) -> Result<(), ClaimError> {
+            unreachable!("packet by packet")
+        }
+        fn publish_in_place(&mut self, _: usize, _: impl FnMut(usize, &mut [u8])) -> Result<(), ClaimError> {
+            unreachable!("packet by packet")
+        }
+        fn publish_packet(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> Result<(), ClaimError> {
+            self.free = self.free.checked_sub(1).ok_or(ClaimError::Full)?;
+            let mut tsdu = vec![0; len];
+            let used = write(&mut tsdu);
+            tsdu.truncate(used);
+            self.tsdus.push(tsdu);
+            Ok(())
+        }
+        fn next_sqn(&self) -> Sqn {
+            Sqn::new(self.tsdus.len() as u32)
+        }
+        fn claim_max(&self) -> usize {
+            1000
+        }
+    }
+
+    fn generated(min: u32, max: u32, parts: usize) -> Framed {
+        Framed::new(Feed::Generated(Generator::new(Sizes { min, max })), parts, 205)
+    }
+
+    #[test]
+    fn messages_share_packets_as_far_as_they_are_due() {
+        let mut framed = generated(20, 20, 1);
+        let mut tape = Tape { free: 100, ..Tape::default() };
+        // 9 of 22 octets go whole into 205, behind the offset, and 5 of the tenth.
+        let steps = [3, 1, 100].map(|due| framed.publish(1, due, &mut tape).expect("no file"));
+        assert_eq!(steps, [3, 1, 9].map(|messages: u64| Step::Published { messages, octets: 20 * messages as usize }));
+        let lens: Vec<usize> = tape.tsdus.iter().map(Vec::len).collect();
+        assert_eq!(lens, [2 + 66, 2 + 22, 205]);
+        // The tenth was begun, and is brought to its end though only one is due.
+        assert!(framed.is_midway());
+        assert_eq!(framed.publish(1, 1, &mut tape), Ok(Step::Published { messages: 1, octets: 20 }));
+        assert!(!framed.is_midway());
+        assert_eq!(tape.tsdus[3].len(), 2 + 22 - 5);
+    }
+
+    #[test]
+    fn a_message_goes_on_as_it_was_however_often_the_window_is_full_in_between() {
+        for parts in [1, 3, 50] {
+            let mut framed = generated(0, 3000, parts);
+            let mut tape = Tape::default();
+            let (mut messages, mut wall_ns, mut refused) = (0, 1_000_000, 0);
+            while messages < 100 || framed.is_midway() {
+                wall_ns += 1000;
+                tape.free = wall_ns / 1000 % 3;
+                for _ in 0..2 {
+                    match framed.publish(wall_ns, 100, &mut tape).expect("no file") {
+                        Step::Published { messages: more, .. } => messages += more,
+                        step => {
+                            assert_eq!(step, Step::Full);
+                            refused += 1;
+                        }
+                    }
+                }
+            }
+            let (mut decoder, mut checker) = (Decoder::new(), Checker::new());
+            for tsdu in &tape.tsdus {
+                let taken = decoder.take(tsdu, |message| {
+                    assert_eq!(message.parts().len(), parts);
+                    let chunks = message.parts().map(|part| part.octets);
+                    checker.check(Tsi::new(Gsi::new([1; 6]), 1), message.len(), chunks, wall_ns);
+                });
+                assert_eq!(taken, Ok(()));
+            }
+            assert_eq!((checker.delivered, checker.corrupt, checker.lost), (messages, 0, 0));
+            assert!(refused > 100, "the window was full now and then");
+        }
+    }
 
     #[test]
     fn parts_are_of_nearly_equal_length_and_make_up_the_message() {

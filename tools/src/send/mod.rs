@@ -26,7 +26,7 @@ use pgmx::protocol::source::{Burst, Rate, SourceState};
 use pgmx::time::{Time, nanos};
 use pgmx::wire::Sqn;
 
-use crate::common::drive::{Drive, Inline, Publish, Wait};
+use crate::common::drive::{Drive, Inline, Publish, Session, Wait};
 use crate::common::failure::{Failure, status};
 use crate::common::framing::Framing;
 use crate::common::generate::Generator;
@@ -234,7 +234,7 @@ enum Batch {
     Ended,
 }
 
-impl<P: Publish, F: Offer> Sending<P, F> {
+impl<P: Session, F: Offer> Sending<P, F> {
     fn run<D: Drive<Publisher = P>>(&mut self, world: &mut World<D>, inbox: &mut Inbox<Deaf>) -> Result<u8, Failure> {
         let mut slept = true;
         loop {
@@ -303,10 +303,11 @@ impl<P: Publish, F: Offer> Sending<P, F> {
         let due = if is_late { 1 } else { self.pace.due(now).min(MESSAGES).min(self.left) };
         let wall_ns = world.clock.wall_ns(now);
         let begin = publisher.next_sqn();
+        let mut publisher = publisher.burst();
         let mut messages = 0;
         let mut outcome = Batch::Waits;
         while messages < due {
-            match self.feed.publish(wall_ns, due - messages, publisher)? {
+            match self.feed.publish(wall_ns, due - messages, &mut publisher)? {
                 Step::Published { messages: more, octets } => {
                     messages += more;
                     self.bytes += octets as u64;

@@ -21,10 +21,12 @@
 //! * of the slot at `head - 1` the writer also touches the octets behind the length that it gave it last, for as long as the claim lives
 //!   that it was made for; the reader touches none of that slot before it has sealed it, and then those below the sealed length. Only
 //!   the writer makes lengths, so that the sealed one is never beyond the writer's last: the two never meet;
-//! * before a claim is made, a free slot beyond the head is certain. If the reader seals in between, the record is copied there.
+//! * before a claim is made, a free slot beyond the head is certain. If the reader seals in between, the record is copied there;
+//! * records that are *corked* are handed over together, those of a new slot with the slot itself.
 
 mod handoff;
 mod reader;
+mod records;
 #[cfg(test)]
 mod tests;
 mod writer;

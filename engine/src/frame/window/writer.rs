@@ -1,4 +1,4 @@
-//! The publisher's half of a window: claim, write in place, commit.
+//! The publisher's half of a window: claim, write in place, commit. How records share a slot is said in `records`.
 //!
 //! Guards: only positions in `head .. trail + capacity` are written, and what is behind the records of the open slot; nothing of a claim is
 //! seen before its commit.
@@ -8,7 +8,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::handoff::{Handoff, State};
-use super::{Apdu, RECORD_HEADER_LEN, Shared, SlotLayout};
+use super::records::Open;
+use super::{Apdu, Shared, SlotLayout};
 
 /// How many slots ahead of a claim the memory is asked for. A window of 65,536 slots is larger than any cache: every slot is cold when
 /// its turn comes. Two slots are too late for a fast publisher; sixteen push each other out of a first-level cache.
@@ -38,14 +39,14 @@ pub enum ClaimError {
 /// Where a message that is neither record nor fragment begins, and the shortest length that does not fit: `start + end` lies in the chunk
 /// or one behind it, because `front + room` lies in it.
 #[derive(Clone, Copy)]
-struct Plain {
-    start: u16,
+pub(super) struct Plain {
+    pub(super) start: u16,
     /// 0 where every message is a record or a fragment. So one comparison tells the common case from all others.
-    end: u16,
+    pub(super) end: u16,
 }
 
 impl Plain {
-    fn at(layout: SlotLayout, position: u64) -> Self {
+    pub(super) fn at(layout: SlotLayout, position: u64) -> Self {
         let Room { start, len } = Room::at(layout, position);
         Self { start, end: if layout.batch { 0 } else { len + 1 } }
     }
@@ -54,44 +55,28 @@ impl Plain {
 /// Where the payload of a packet that is no fragment begins, and how long it may be: `start + len` lies in the chunk, because `front +
 /// room` does.
 #[derive(Clone, Copy)]
-struct Room {
-    start: u16,
-    len: u16,
+pub(super) struct Room {
+    pub(super) start: u16,
+    pub(super) len: u16,
 }
 
 impl Room {
-    fn at(layout: SlotLayout, position: u64) -> Self {
+    pub(super) fn at(layout: SlotLayout, position: u64) -> Self {
         let options = layout.options(position, false);
         Self { start: layout.front + options, len: layout.room - options }
     }
 }
 
-/// The slot at `head - 1` as the writer left it: another record may go behind those that are there, unless the reader has sealed it.
-#[derive(Clone, Copy)]
-struct Open {
-    at: Room,
-    /// Octets of records in it; 0 when there is no such slot.
-    filled: u16,
-}
-
-/// Where a record and its header are written.
-struct Berth {
-    position: u64,
-    start: u16,
-    /// Behind others: else in a slot that it opens.
-    appends: bool,
-}
-
 /// The publisher's half. One a window; may live on any one thread.
 pub struct Writer {
-    shared: Arc<Shared>,
-    layout: SlotLayout,
+    pub(super) shared: Arc<Shared>,
+    pub(super) layout: SlotLayout,
     /// Of the next packet, and of all but the first.
-    next: Plain,
-    later: Plain,
-    open: Open,
-    /// Our own copy of the head.
-    head: u64,
+    pub(super) next: Plain,
+    pub(super) later: Plain,
+    pub(super) open: Open,
+    /// Our own copy of the head, and one more while the open slot was never handed over.
+    pub(super) head: u64,
     /// `trail + capacity` as last seen: positions below it are ours. The trail only grows, so that an old value is safe.
     limit: u64,
 }
@@ -101,8 +86,7 @@ impl Writer {
     pub(super) fn new(shared: Arc<Shared>, layout: SlotLayout) -> Self {
         let [next, later] = [0, 1].map(|position| Plain::at(layout, position));
         let limit = shared.mask + 1;
-        let open = Open { at: Room::at(layout, 0), filled: 0 };
-        Self { shared, layout, next, later, open, head: 0, limit }
+        Self { shared, layout, next, later, open: Open::nothing(layout), head: 0, limit }
     }
 
     /// Number of slots.
@@ -166,83 +150,10 @@ impl Writer {
         Ok(Claim { bytes, way })
     }
 
-    /// [`Writer::claim`] for a message that is not a packet by itself: a record where the window batches, too long where it does not.
-    pub(crate) fn claim_record(&mut self, len: usize) -> Result<Claim<'_>, ClaimError> {
-        let Berth { position, start, appends } = self.berth(len)?;
-        self.shared.shadow.write(self.shared.slot(position), start, RECORD_HEADER_LEN + len);
-        let bytes = self.slot_bytes(position, start + RECORD_HEADER_LEN as u16, len);
-        // SAFETY: `slot_bytes` checked that they lie in the chunk. A slot at the head is the writer's, as `berth` proved. Of
-        // the slot before it these octets lie behind every length that the writer ever gave it, and the reader touches none there,
-        // whether it seals it meanwhile or not; nor does the slot become anybody else's, since the writer alone claims. `&mut self`
-        // makes this the only reference, for as long as the claim lives.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(bytes, len) };
-        Ok(Claim { bytes, way: Way::Record { writer: self, appends } })
-    }
-
-    /// Where a record of `len` octets goes.
-    fn berth(&mut self, len: usize) -> Result<Berth, ClaimError> {
-        let max = usize::from(self.layout.message_max(self.head));
-        if len > max || !self.layout.batch {
-            return Err(ClaimError::TooLong { len, max });
-        }
-        // A slot beyond the open one, because that may be sealed by the time of the commit.
-        self.reserve(1)?;
-        let Open { at, filled } = self.open;
-        let appends = filled > 0
-            && RECORD_HEADER_LEN + len <= usize::from(at.len - filled)
-            && self.shared.state(self.head - 1).is_open(at.start, filled);
-        Ok(if appends {
-            Berth { position: self.head - 1, start: at.start + filled, appends }
-        } else {
-            Berth { position: self.head, start: self.next.start, appends }
-        })
-    }
-
-    /// Commits the record in `bytes`, which was claimed behind those of the open slot (`appends`) or in the next one; its header goes in
-    /// front of it. Returns the position of its slot.
-    fn commit_record(&mut self, bytes: &[u8], appends: bool) -> u64 {
-        let taken = (RECORD_HEADER_LEN + bytes.len()) as u16;
-        if appends {
-            let Open { at, filled } = self.open;
-            let position = self.head - 1;
-            self.write_record_header(position, at.start + filled, bytes.len());
-            if self.shared.state(position).grow(at.start, filled, filled + taken) {
-                self.open.filled += taken;
-                return position;
-            }
-            self.move_record(bytes);
-        }
-        let (position, at) = (self.head, Room::at(self.layout, self.head));
-        self.write_record_header(position, at.start, bytes.len());
-        self.shared.state(position).store_plain(at.start, taken);
-        self.open = Open { at, filled: taken };
-        self.release(position + 1);
-        position
-    }
-
-    /// The reader sealed the slot that a record was claimed in: copies it to the next one, where there was room before it was claimed.
-    #[cold]
-    fn move_record(&mut self, bytes: &[u8]) {
-        let (position, at) = (self.head, self.next);
-        self.shared.shadow.write(self.shared.slot(position), at.start, RECORD_HEADER_LEN + bytes.len());
-        let to = self.slot_bytes(position, at.start + RECORD_HEADER_LEN as u16, bytes.len());
-        // SAFETY: `slot_bytes` checked the bounds, and the position is the writer's: `berth` reserved it, and the head has not moved
-        // since. The record lies in another chunk, behind the sealed length, where nobody else reads or writes.
-        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
-    }
-
-    /// Writes the header of a record at `start` of a slot: its length.
-    fn write_record_header(&mut self, position: u64, start: u16, len: usize) {
-        let header = (len as u16).to_be_bytes();
-        let to = self.slot_bytes(position, start, header.len());
-        // SAFETY: `slot_bytes` checked the bounds. The octets belong to the claim that is being committed (see `claim_record`), and the
-        // reference that it gave out begins behind them.
-        unsafe { to.cast::<[u8; RECORD_HEADER_LEN]>().write(header) };
-    }
-
     /// Claims the run of slots that an APDU of `len` octets needs, so that its fragments are contiguous. An APDU that fits one
     /// packet takes one slot and is not marked as fragmented. A small message shares no slot with those before it; [`Writer::claim`] does.
     pub fn claim_apdu(&mut self, len: usize) -> Result<ClaimApdu<'_>, ClaimError> {
+        self.hand_over();
         let position = self.head;
         let plain = usize::from(self.layout.message_max(position));
         let first = usize::from(self.layout.payload_max(position, true));
@@ -257,7 +168,7 @@ impl Writer {
     }
 
     #[inline]
-    fn reserve(&mut self, slots: u64) -> Result<(), ClaimError> {
+    pub(super) fn reserve(&mut self, slots: u64) -> Result<(), ClaimError> {
         if self.is_closed() {
             return Err(ClaimError::Closed);
         }
@@ -269,13 +180,13 @@ impl Writer {
 
     /// Pointer to `len` octets from `start` of the slot at `position`; in bounds.
     #[inline]
-    fn slot_bytes(&self, position: u64, start: u16, len: usize) -> *mut u8 {
+    pub(super) fn slot_bytes(&self, position: u64, start: u16, len: usize) -> *mut u8 {
         assert!(usize::from(start) + len <= self.shared.chunks.size() as usize);
         self.shared.slab.octet(self.shared.index(position), u32::from(start))
     }
 
     #[inline]
-    fn release(&mut self, head: u64) {
+    pub(super) fn release(&mut self, head: u64) {
         self.next = self.later;
         self.head = head;
         self.shared.handoff.commit(head);
@@ -285,12 +196,12 @@ impl Writer {
 /// A message that is being written. Derefs to its octets; dropped without [`Claim::commit`] it leaves no trace.
 #[must_use = "a claim that is not committed is abandoned"]
 pub struct Claim<'w> {
-    bytes: &'w mut [u8],
-    way: Way<'w>,
+    pub(super) bytes: &'w mut [u8],
+    pub(super) way: Way<'w>,
 }
 
 /// What a commit has to do.
-enum Way<'w> {
+pub(super) enum Way<'w> {
     /// The next slot becomes a packet: the writer, as far as that touches it.
     Slot { state: &'w State, handoff: &'w Handoff, head: &'w mut u64, next: &'w mut Plain, later: Plain },
     /// A record goes to the open slot or opens the next one.
@@ -398,10 +309,7 @@ impl ClaimApdu<'_> {
         if self.record_header() > 0 {
             let at = Room::at(self.writer.layout, position);
             self.writer.write_record_header(position, at.start, self.len);
-            let filled = self.record_header() + self.len as u16;
-            self.writer.shared.state(position).store_plain(at.start, filled);
-            self.writer.open = Open { at, filled };
-            self.writer.release(position + 1);
+            self.writer.open_with(position, at, self.record_header() + self.len as u16);
             return position;
         }
         for n in 0..self.slots {
@@ -415,7 +323,7 @@ impl ClaimApdu<'_> {
                 state.store_fragment(start, len as u16, apdu);
             }
         }
-        self.writer.open.filled = 0;
+        self.writer.open = Open::nothing(self.writer.layout);
         self.writer.release(position + self.slots);
         position
     }

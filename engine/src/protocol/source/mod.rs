@@ -48,7 +48,7 @@ use std::sync::Arc;
 pub use config::{Advance, BackOffTuning, Burst, Linger, RepairDelay, SourceConfig};
 pub use finish::SourceState;
 pub use ports::TsiAllocator;
-pub use publisher::Publisher;
+pub use publisher::{Cork, Publisher};
 pub use rate::Rate;
 pub use stats::SourceStats;
 
@@ -262,6 +262,16 @@ impl Source {
     #[inline]
     pub fn has_news(&self) -> bool {
         self.window.has_news()
+    }
+
+    /// Whether the lead moves no more: the session has said its end.
+    pub fn is_final(&self) -> bool {
+        !self.finish.sends_data()
+    }
+
+    /// Whether something was committed that did not leave and never will: what a publisher has in hand may come too late for the end.
+    pub fn is_cut(&self) -> bool {
+        self.is_final() && (self.window.has_news() || self.next < self.window.head())
     }
 
     /// Ends the session gracefully: what was committed is sent, then FIN, then NAKs are answered for a while.

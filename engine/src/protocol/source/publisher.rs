@@ -3,6 +3,7 @@
 //! Called by the publishing thread only. Guards: what is claimed belongs to the publisher until it is committed, and a publisher
 //! that cannot go on leaves word how far the trail must move (the advance-with-data rule needs to know).
 
+use core::ops::Deref;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -176,6 +177,52 @@ impl Publisher {
         Ok(self.sqn_of(position))
     }
 
+    /// Begins a burst of messages that are handed over together: in a session that batches ([`SourceConfig::batch`]) they cost a fraction
+    /// of what they cost one by one. Messages that fill a packet are handed over when the next one begins, all when the burst ends.
+    ///
+    /// ```
+    /// # use core::net::{IpAddr, Ipv4Addr};
+    /// # use pgmx::frame::{Layout, PathFacts, Pool, TxBatch};
+    /// # use pgmx::protocol::source::{Source, SourceConfig};
+    /// # use pgmx::time::Time;
+    /// # use pgmx::wire::Tsi;
+    /// # let mut config = SourceConfig::new(IpAddr::from([239, 192, 0, 1]), 7500);
+    /// # config.window_slots = 64;
+    /// # let nla = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    /// # let path = PathFacts { nla, mtu: 1500, front: 42, alert: 4, ip_header: 20 };
+    /// # let mut pool = Pool::anonymous(Layout::standard(128))?;
+    /// config.batch = true;
+    /// let (mut source, mut publisher) = Source::new(&config, path, Tsi::default(), &mut pool, Time::ZERO, 7)?;
+    /// let mut burst = publisher.cork();
+    /// for quote in [17_u64, 18, 19] {
+    ///     burst.publish_with(8, |to| to.copy_from_slice(&quote.to_le_bytes()))?;
+    /// }
+    /// drop(burst);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// [`SourceConfig::batch`]: super::SourceConfig::batch
+    pub fn cork(&mut self) -> Cork<'_> {
+        Cork { publisher: self }
+    }
+
+    /// Hands over what was held back for a burst.
+    pub(crate) fn hand_over(&mut self) {
+        self.writer.hand_over();
+    }
+
+    /// Publishes a message that fits one packet as a part of a burst.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // `write` is compiled into the loop that publishes
+    pub(crate) fn publish_corked(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> Result<(), ClaimError> {
+        let Self { writer, notes, .. } = self;
+        let published = writer.publish_corked(len, write);
+        if let Err(error) = published {
+            starve(notes, error, writer.position() + 1);
+        }
+        published
+    }
+
     /// Says that nothing before `sqn` has to be kept for repair. Counts where the window advances by application control.
     pub fn advance_trail(&mut self, sqn: Sqn) {
         // Counted back from the head, which is less than 2^31 ahead of anything that can be kept.
@@ -184,6 +231,49 @@ impl Publisher {
             let position = self.writer.position().saturating_sub(u64::from(back));
             self.notes.released.fetch_max(position, Ordering::Relaxed);
         }
+    }
+}
+
+/// A burst of messages, see [`Publisher::cork`].
+#[must_use = "a burst ends when this is dropped"]
+pub struct Cork<'p> {
+    publisher: &'p mut Publisher,
+}
+
+impl Cork<'_> {
+    /// Publishes a message of `len` octets that fits one packet, which `write` writes in place.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // `write` is compiled into the loop that publishes
+    pub fn publish_with(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> Result<(), ClaimError> {
+        self.publisher.publish_corked(len, write)
+    }
+
+    /// Publishes a message of any size by copying it.
+    #[inline]
+    pub fn publish(&mut self, message: &[u8]) -> Result<(), ClaimError> {
+        match self.publish_with(message.len(), |to| copy_octets(to, message)) {
+            Err(ClaimError::TooLong { .. }) => self.publisher().publish_fragments(message).map(drop),
+            other => other,
+        }
+    }
+
+    /// The publisher itself; what the burst held back is handed over first.
+    pub fn publisher(&mut self) -> &mut Publisher {
+        self.publisher.writer.hand_over();
+        self.publisher
+    }
+}
+
+impl Deref for Cork<'_> {
+    type Target = Publisher;
+    fn deref(&self) -> &Publisher {
+        self.publisher
+    }
+}
+
+impl Drop for Cork<'_> {
+    fn drop(&mut self) {
+        self.publisher();
     }
 }
 

@@ -223,10 +223,95 @@ fn a_slot_that_may_still_grow_cannot_be_lent() {
     bench.reader.lend(&mut bench.pool, 0, 24);
 }
 
+fn cork(writer: &mut Writer, bytes: &[u8]) -> Result<(), ClaimError> {
+    writer.publish_corked(bytes.len(), |to| to.copy_from_slice(bytes))
+}
+
+#[test]
+fn corked_records_are_seen_by_nobody_until_they_are_handed_over_together() {
+    let mut bench = Bench::new(4, BATCH);
+    for record in [&b"one"[..], b"", b"three"] {
+        cork(&mut bench.writer, record).expect("room");
+    }
+    assert_eq!(bench.writer.position(), 1);
+    assert_eq!(bench.take(), None);
+    bench.writer.hand_over();
+    cork(&mut bench.writer, b"four").expect("room");
+    assert_eq!(bench.take().expect("a slot"), [&b"one"[..], b"", b"three"], "what was handed over, and no more");
+    bench.writer.hand_over();
+    assert_eq!(bench.take().expect("a slot"), [b"four"], "sealed meanwhile: the next slot");
+    assert_eq!(bench.publish(b"five"), Ok(2));
+    cork(&mut bench.writer, b"six").expect("room");
+    bench.writer.hand_over();
+    assert_eq!(bench.take().expect("a slot"), [&b"five"[..], b"six"], "behind one that nobody took");
+    bench.writer.hand_over();
+    assert_eq!(bench.take(), None);
+}
+
+#[test]
+fn a_corked_packet_that_is_full_goes_when_the_next_record_comes() {
+    let mut bench = Bench::new(4, BATCH);
+    cork(&mut bench.writer, &[1; MAX - 2]).expect("room");
+    assert_eq!(bench.take(), None);
+    cork(&mut bench.writer, b"next").expect("room");
+    assert_eq!(bench.take().expect("a slot"), [[1; MAX - 2]]);
+    assert_eq!(bench.take(), None);
+    assert_eq!(cork(&mut bench.writer, &[1; MAX - 1]), Err(ClaimError::TooLong { len: MAX - 1, max: MAX - 2 }));
+    assert_eq!(bench.take().expect("a slot"), [b"next"], "a call that is refused has handed it over as well");
+}
+
+#[test]
+fn whatever_else_the_writer_does_comes_behind_what_is_corked() {
+    let mut bench = Bench::new(8, BATCH);
+    cork(&mut bench.writer, b"one").expect("room");
+    assert_eq!(bench.publish(b"two"), Ok(0));
+    cork(&mut bench.writer, b"three").expect("room");
+    let mut claim = bench.writer.claim_apdu(MAX - 1).expect("room");
+    claim.write_all(&[9; MAX - 1]).expect("in memory");
+    assert_eq!(claim.commit(), 1);
+    assert_eq!(bench.take().expect("a slot"), [&b"one"[..], b"two", b"three"]);
+}
+
+#[test]
+fn a_corked_record_that_panics_while_it_is_written_leaves_no_trace() {
+    let mut bench = Bench::new(4, SlotLayout { first_options: 4, ..BATCH });
+    for before in [&[][..], &[b"one"]] {
+        for record in before {
+            cork(&mut bench.writer, *record).expect("room");
+        }
+        let writer = core::panic::AssertUnwindSafe(&mut bench.writer);
+        let caught = std::panic::catch_unwind(move || {
+            let mut writer = writer;
+            writer.publish_corked(5, |_| panic!("the application"))
+        });
+        assert!(caught.is_err());
+        bench.writer.hand_over();
+    }
+    assert_eq!(bench.publish(b"two"), Ok(0));
+    assert_eq!(bench.take().expect("a slot"), [b"one", b"two"]);
+    assert_eq!(bench.reader.slot(0).start, 312, "the first packet is still the first");
+}
+
+#[test]
+fn a_corked_message_of_a_window_without_batches_is_a_packet_at_once() {
+    let mut bench = Bench::new(4, LAYOUT);
+    cork(&mut bench.writer, b"one").expect("room");
+    assert_eq!(bench.take().expect("a slot"), [b"one"]);
+    assert_eq!(cork(&mut bench.writer, &[0; 101]), Err(ClaimError::TooLong { len: 101, max: 100 }));
+    for _ in 1..5 {
+        cork(&mut bench.writer, b"more").expect("room");
+        bench.reader.refresh();
+        bench.reader.advance(&bench.pool, 1);
+    }
+    assert_eq!(cork(&mut bench.writer, b"full"), Err(ClaimError::Full));
+}
+
 /// One step of the two halves.
 #[derive(Clone, Debug)]
 enum Step {
     Publish(usize),
+    /// So many records, of which the worker takes what it can behind this one.
+    Burst(Vec<usize>, usize),
     /// As much as the worker takes between claim and commit.
     PublishAcross(usize, usize),
     Abandon(usize),
@@ -239,6 +324,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..40_usize).prop_map(Step::Publish),
         1 => (0..MAX + 1).prop_map(Step::Publish),
+        3 => (proptest::collection::vec(0..60_usize, 1..8), 0..8_usize).prop_map(|(lens, take)| Step::Burst(lens, take)),
         2 => (0..40_usize, 0..3_usize).prop_map(|(len, slots)| Step::PublishAcross(len, slots)),
         1 => (0..40_usize).prop_map(Step::Abandon),
         1 => (0..300_usize).prop_map(Step::Apdu),
@@ -284,6 +370,18 @@ proptest! {
                         Err(ClaimError::TooLong { .. }) => prop_assert!(!fits),
                         Err(error) => prop_assert!(fits && error == ClaimError::Full && writer.free() == 0),
                     }
+                }
+                Step::Burst(lens, taken) => {
+                    for (n, len) in lens.into_iter().enumerate() {
+                        if cork(writer, &vec![serial; len]).is_ok() {
+                            expected.push_back(vec![serial; len]);
+                        }
+                        if n == taken {
+                            seen = read(pool, reader, &mut expected, 8);
+                            reader.advance(pool, seen);
+                        }
+                    }
+                    writer.hand_over();
                 }
                 Step::PublishAcross(len, slots) => {
                     if let Ok(mut claim) = writer.claim(len) {

@@ -64,6 +64,30 @@ fn loom_every_record_is_sent_once_and_in_order_and_the_last_waits_for_nobody() {
     });
 }
 
+/// A record by itself, and two that are handed over together: they join it, or go to the next slot, or to one each.
+#[test]
+fn loom_corked_records_are_sent_once_and_in_order_whenever_the_worker_seals() {
+    loom::model(|| {
+        let (pool, mut writer, mut reader) = halves(4, TINY);
+        let publisher = thread::spawn(move || {
+            publish(&mut writer, &[1; 5]).expect("room");
+            for octet in 2..=3 {
+                writer.publish_corked(5, |to| to.fill(octet)).expect("room");
+            }
+            writer.hand_over();
+        });
+        let (mut next, mut sent) = (0, Vec::new());
+        while sent.len() < 3 {
+            match take(&pool, &mut reader, &mut next) {
+                Some(records) => sent.extend(records),
+                None => thread::yield_now(),
+            }
+        }
+        assert_eq!(sent, [[1; 5], [2; 5], [3; 5]]);
+        publisher.join().expect("it publishes all");
+    });
+}
+
 #[test]
 fn loom_a_slot_that_was_sealed_is_used_again_only_when_the_trail_has_passed_it() {
     loom::model(|| {
