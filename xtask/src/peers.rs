@@ -28,9 +28,10 @@ struct Program {
     package: &'static str,
 }
 
-const PROGRAMS: [Program; 2] = [
+const PROGRAMS: [Program; 3] = [
     Program { name: "openpgm", library: "openpgm-5.3", package: "libpgm-dev" },
     Program { name: "zeromq", library: "libzmq", package: "libzmq3-dev" },
+    Program { name: "norm", library: "norm", package: "libnorm-dev" },
 ];
 
 /// What came of building.
@@ -61,12 +62,11 @@ pub(crate) fn build(root: &Path) -> Result<Built, String> {
     let mut built = Built::default();
     for program in &PROGRAMS {
         let target = out.join(program.name);
-        match lacks(root, program) {
-            Some(what) => built.missing.push(format!("{}: {what}", program.name)),
-            None => {
-                compile_program(root, program, &target)?;
-                built.there.push(target);
-            }
+        if let Some(what) = lacks(root, program) {
+            built.missing.push(format!("{}: {what}", program.name));
+        } else {
+            compile_program(root, program, &target)?;
+            built.there.push(target);
         }
     }
     for loss in LOSSES {
