@@ -17,6 +17,7 @@
 //! | `data` | new data and repairs on their way out |
 //! | `spm` | when SPMs leave |
 //! | `nak` | NAKs judged and confirmed |
+//! | `echo` | NAKs that a receiver is known to send twice |
 //! | `repair` | state per slot, the queue of repairs |
 //! | `backoff` | steering the receivers' back-off, containing failures |
 //! | `trail` | when the trailing edge moves |
@@ -30,6 +31,7 @@
 mod backoff;
 mod config;
 mod data;
+mod echo;
 mod finish;
 mod nak;
 mod ports;
