@@ -1,7 +1,7 @@
 //! `interop`: the matrix of `pgmx` and the PGM implementations that people run, each cell between hosts of its own.
 //!
-//! Prints a table; exits with 0 only when every cell holds. Needs root, and the programs of `bench/peers` (`cargo xtask peers`). Leaves
-//! nothing behind but the logs of cells that failed.
+//! Prints a table; exits with 0 only when every cell holds, else with 3. Needs root, and the programs of `bench/peers`
+//! (`cargo xtask peers`). Leaves nothing behind but the logs of cells that failed.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use pgmx_bench::interop::matrix::rows;
 use pgmx_bench::interop::run::{Cell, Programs, play};
 use pgmx_bench::interop::table;
 use pgmx_bench::process::command;
+use pgmx_bench::rig::{self, NoPlan, Options};
 
 const USAGE: &str = "\
 interop [--quick] [--only WORDS]... [--list] [--json] [--jobs N] [--rate MBIT/S] [--count N]
@@ -17,10 +18,11 @@ interop [--quick] [--only WORDS]... [--list] [--json] [--jobs N] [--rate MBIT/S]
   Plays every cell of the matrix: OpenPGM and ZeroMQ to `pgmx` and back, over xdp, raw and udp.
   --quick   few messages a cell, some cells at a time, within a minute
   --only    cells whose line in --list holds these words, whatever the case; may be repeated, all have to hold
-  --jobs    so many cells at a time (1; with --quick 4)
+  --jobs    so many cells at a time (1; with --quick 6)
   --rate    other than the rows have it, in those that have one, to find out what a peer can take
   --count   messages of those rows
-  --logs    where the logs of failed cells stay (target/interop)";
+  --logs    where the logs of failed cells stay (target/interop)
+  Status 3: a cell does not hold";
 
 #[derive(Debug, Default)]
 struct Plan {
@@ -28,7 +30,7 @@ struct Plan {
     only: Vec<String>,
     list: bool,
     json: bool,
-    jobs: usize,
+    jobs: Option<usize>,
     rate: Option<u32>,
     count: Option<u64>,
     pgmx: Option<PathBuf>,
@@ -37,47 +39,52 @@ struct Plan {
 }
 
 fn main() -> ExitCode {
-    let plan = match plan(std::env::args().skip(1)) {
-        Ok(Some(plan)) => plan,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
+    rig::run("interop", USAGE, plan, interop)
+}
+
+fn plan(mut options: Options) -> Result<Plan, NoPlan> {
+    let mut plan = Plan::default();
+    while let Some(option) = options.next()? {
+        match option.as_str() {
+            "--quick" => plan.quick = true,
+            "--list" => plan.list = true,
+            "--json" => plan.json = true,
+            "--only" => plan.only.push(options.value()?),
+            "--jobs" => plan.jobs = Some(options.number(1..=16)? as usize),
+            "--rate" => plan.rate = Some(options.number(1..=100_000)? as u32),
+            "--count" => plan.count = Some(options.number(1..=100_000_000)?),
+            "--pgmx" => plan.pgmx = Some(options.value()?.into()),
+            "--peers" => plan.peers = Some(options.value()?.into()),
+            "--logs" => plan.logs = Some(options.value()?.into()),
+            _ => return Err(options.unknown()),
         }
-        Err(error) => {
-            eprintln!("{error}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
+    }
+    Ok(plan)
+}
+
+fn interop(plan: &Plan) -> Result<bool, String> {
     let mut rows = rows(plan.quick);
     for row in &mut rows {
         row.bend(plan.rate, plan.count);
     }
     let cells = Cell::of(&rows, &plan.only);
     if cells.is_empty() {
-        eprintln!("interop: no cell is called so; --list tells what there is");
-        return ExitCode::from(2);
+        return Err("no cell is called so; --list tells what there is".into());
     }
     if plan.list {
         for cell in &cells {
             println!("{cell}");
         }
-        return ExitCode::SUCCESS;
+        return Ok(true);
     }
-    match places(&plan) {
-        Ok((programs, logs)) => {
-            let played = play(&cells, &programs, &logs, plan.jobs);
-            if plan.json {
-                println!("{}", table::object(&played));
-            } else {
-                print!("{}", table::table(&played));
-            }
-            if table::all_held(&played) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(error) => {
-            eprintln!("interop: {error}");
-            ExitCode::FAILURE
-        }
+    let (programs, logs) = places(plan)?;
+    let played = play(&cells, &programs, &logs, plan.jobs.unwrap_or(if plan.quick { 6 } else { 1 }));
+    if plan.json {
+        println!("{}", table::object(&played));
+    } else {
+        print!("{}", table::table(&played));
     }
+    Ok(table::all_held(&played))
 }
 
 /// Programs and logs: what was named, else what lies in the directory of this build.
@@ -90,54 +97,20 @@ fn places(plan: &Plan) -> Result<(Programs, PathBuf), String> {
     Ok((Programs { pgmx, peers }, plan.logs.clone().unwrap_or_else(|| target.join("interop"))))
 }
 
-fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Option<Plan>, String> {
-    let mut jobs = None;
-    let mut plan = Plan::default();
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--help" | "-h" => return Ok(None),
-            "--quick" => plan.quick = true,
-            "--list" => plan.list = true,
-            "--json" => plan.json = true,
-            "--only" | "--jobs" | "--rate" | "--count" | "--pgmx" | "--peers" | "--logs" => {
-                let value = arguments.next().ok_or_else(|| format!("{argument} wants a value"))?;
-                let number = |least: u64, most: u64| {
-                    let number: u64 = value.parse().map_err(|error| format!("{argument} {value}: {error}"))?;
-                    let refused = || format!("{argument} {value} refused: {least} to {most}");
-                    (least..=most).contains(&number).then_some(number).ok_or_else(refused)
-                };
-                match argument.as_str() {
-                    "--jobs" => jobs = Some(number(1, 16)? as usize),
-                    "--rate" => plan.rate = Some(number(1, 100_000)? as u32),
-                    "--count" => plan.count = Some(number(1, 100_000_000)?),
-                    "--only" => plan.only.push(value),
-                    "--pgmx" => plan.pgmx = Some(value.into()),
-                    "--peers" => plan.peers = Some(value.into()),
-                    _ => plan.logs = Some(value.into()),
-                }
-            }
-            _ => return Err(format!("{argument} is not known")),
-        }
-    }
-    plan.jobs = jobs.unwrap_or(if plan.quick { 4 } else { 1 });
-    Ok(Some(plan))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn planned(line: &str) -> Result<Option<Plan>, String> {
-        plan(line.split_whitespace().map(String::from))
+    fn planned(line: &str) -> Result<Plan, NoPlan> {
+        plan(Options::of(line))
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for line in ["--jobs 0", "--rate 0", "--count 1k", "--jobs 17", "--jobs many", "--only", "--fast"] {
+        for line in ["--jobs 0", "--rate 0", "--count 1k", "--jobs 17", "--only", "--fast"] {
             assert!(planned(line).is_err(), "{line}");
         }
-        assert!(planned("--quick --help").expect("help").is_none());
-        let plan = planned("--quick --only xdp --only zeromq --json").expect("sound").expect("a plan");
-        assert_eq!((plan.quick, plan.json, plan.jobs, plan.only.len()), (true, true, 4, 2));
+        let plan = planned("--quick --only xdp --only zeromq --json").expect("sound");
+        assert_eq!((plan.quick, plan.json, plan.only.len()), (true, true, 2));
     }
 }
