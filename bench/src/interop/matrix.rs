@@ -132,7 +132,7 @@ fn from_openpgm(rows: &mut Vec<Row>) {
     }
     let ports = row(Play::Transfer(Loss::NONE), sizes, Pace::Megabits(200), 100_000);
     rows.push(Row { ways: vec![Way::Udp], two_ports: true, ..ports }.named("ports 3055 and 3056"));
-    for (size, count) in [(64, 1_000_000), (1424, 300_000)] {
+    for (size, count) in [(64, 500_000), (1424, 300_000)] {
         let blast = row(Play::Transfer(Loss::NONE), Sizes(size, size), Pace::Blast, count);
         rows.push(Row { quick: 20_000, ..blast });
     }

@@ -29,6 +29,8 @@ impl Role {
 const TIMEOUT_S: &str = "20";
 /// Packets that a peer's window holds: all that are on the way while it repairs a few hundred a second.
 const PEER_WINDOW: u32 = 32_768;
+/// The same at full blast: all that it sends, because nothing else limits how far it runs ahead of its repairs.
+const BLAST_WINDOW: u32 = 524_288;
 
 /// A program's place on its host.
 pub(super) struct Seat<'a> {
@@ -83,7 +85,8 @@ impl Seat<'_> {
         }
         line.extend(words(&["--count", &count, "--size", &talk.sizes.to_string(), "--timeout", TIMEOUT_S]));
         if role == Role::Send {
-            line.extend(words(&["--window", &PEER_WINDOW.to_string()]));
+            let window = if talk.pace == Pace::Blast { BLAST_WINDOW } else { PEER_WINDOW };
+            line.extend(words(&["--window", &window.to_string()]));
             match talk.pace {
                 Pace::Blast => {}
                 Pace::Megabits(rate) => line.extend(words(&["--rate", &(u64::from(rate) * 125_000).to_string()])),
