@@ -1,6 +1,6 @@
 /* What the peers' programs share: options, self-checking messages, latencies, the report.
  *
- *   openpgm.c  zeromq.c  norm.c        one program for each library, nothing but that library in it
+ *   openpgm.c  zeromq.c  norm.c        one program for each library, nothing but that library in it (openpgm_socket.c: its socket)
  *   options.c                          `--option value` into a struct, numbers with k, M, G
  *   messages.c                         makes and checks messages exactly as `pgmx send` and `pgmx recv --verify` do
  *   report.c                           latencies, events, and the JSON object at the end

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use pgmx_bench::links::bare::Bare;
 use pgmx_bench::links::{Contestant, HEADERS, Outcome, Run, Workload};
 use pgmx_bench::netns::{Cable, Pair};
-use pgmx_bench::process::{Running, command, number};
+use pgmx_bench::process::{Running, command, number, spinning};
 use pgmx_bench::rig::{self, NoPlan, Options};
 use pgmx_bench::spread::Spread;
 use serde_json::json;
@@ -139,15 +139,12 @@ fn play_bare(sender: &mut Bare, receiver: &mut Bare, workload: &Workload) -> Res
 
 /// Messages a second, and how many were lost or damaged.
 fn play_command(pair: &Pair, pgmx: &Path, plan: &Plan) -> Result<(f64, u64), String> {
-    let words = |name: &str, interface: &str, core: &str, more: &[&str]| -> Vec<String> {
-        let endpoint = format!("pgm://{interface};239.192.0.1:7500");
-        let common = [name, &endpoint, "--io", "xdp", "--core", core, "--idle", "spin", "--json"];
-        common.iter().chain(more).map(ToString::to_string).collect()
-    };
-    let (count, size) = (plan.count.to_string(), plan.size.to_string());
-    let recv = words("recv", &pair.right_ports[1].interface, "1", &["--verify", "--count", &count, "--timeout", "10"]);
-    let more = ["--batch", "--size", &size, "--rate", "max", "--count", &count];
-    let send = words("send", &pair.left_ports[1].interface, "0", &more);
+    let mut recv =
+        spinning("recv", &pair.right_ports[1].interface, "xdp", 1, &[("--count", plan.count), ("--timeout", 10)]);
+    recv.push("--verify".into());
+    let more = [("--count", plan.count), ("--size", plan.size as u64)];
+    let mut send = spinning("send", &pair.left_ports[1].interface, "xdp", 0, &more);
+    send.extend(["--batch", "--rate", "max"].map(String::from));
     let mut recv = Running::begin(&pair.right, pgmx, &recv)?;
     await_member(&mut recv)?;
     let send = Running::begin(&pair.left, pgmx, &send)?;

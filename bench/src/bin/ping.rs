@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pgmx_bench::netns::{Cable, Pair};
 use pgmx_bench::pingpong::bare::{Course, Side};
-use pgmx_bench::process::{Running, command, number};
+use pgmx_bench::process::{Running, command, number, spinning};
 use pgmx_bench::rig::{self, NoPlan, Options};
 use pgmx_bench::spread::Spread;
 use serde_json::{Value, json};
@@ -144,16 +144,10 @@ fn play_bare(ping: &mut Side, pong: &mut Side, course: &Course) -> Result<Round,
 
 fn play_command(pair: &Pair, who: Who, pgmx: &Path, course: &Course) -> Result<Round, String> {
     let (port, at_most) = (who as usize, limit(course));
-    let words = |name: &str, interface: &str, core: &str, more: &[String]| -> Vec<String> {
-        let endpoint = format!("pgm://{interface};239.192.0.1:7500");
-        let common = [name, &endpoint, "--io", who.name(), "--core", core, "--idle", "spin", "--json"];
-        common.into_iter().map(String::from).chain(more.iter().cloned()).collect()
-    };
+    let pong = spinning("pong", &pair.right_ports[port].interface, who.name(), 1, &[]);
     let more =
         [("--count", course.count), ("--warmup", course.warm_up), ("--size", course.payload as u64), ("--interval", 0)];
-    let more: Vec<String> = more.into_iter().flat_map(|(name, value)| [name.into(), value.to_string()]).collect();
-    let pong = words("pong", &pair.right_ports[port].interface, "1", &[]);
-    let ping = words("ping", &pair.left_ports[port].interface, "0", &more);
+    let ping = spinning("ping", &pair.left_ports[port].interface, who.name(), 0, &more);
     let pong = Running::begin(&pair.right, pgmx, &pong)?;
     let ping = Running::begin(&pair.left, pgmx, &ping)?;
     let result = ping.finish(at_most);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::frame::{Census, Layout, Slab};
+use crate::frame::{Layout, Slab};
 use crate::sync::thread;
 
 fn pool(frames: u32) -> Pool {
@@ -34,6 +34,7 @@ mod plain {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::frame::Census;
 
     const FREE_8: Census = Census { total: 8, free: 8, out: 0, slots: 0, lent: 0, leased: 0 };
 
