@@ -1,8 +1,10 @@
 //! Measurements: budgets, the simulator driver, the links, round trips, batches, reception from the generator; and the engine by itself, over
-//! the memory link and with packets missing. A new one begins with [`rig`].
+//! the memory link and with packets missing. A new one begins with [`rig`]. And [`interop`], the matrix of `pgmx` and its peers.
 
 #[cfg(feature = "xdp")]
 pub mod generator;
+#[cfg(feature = "xdp")]
+pub mod interop;
 #[cfg(feature = "xdp")]
 pub mod links;
 pub mod memory;

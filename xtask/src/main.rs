@@ -7,6 +7,7 @@ mod args;
 mod conformance;
 mod demo;
 mod fuzz;
+mod interop;
 mod lanes;
 mod loom;
 mod mutants;
@@ -43,6 +44,7 @@ cargo xtask COMMAND: everything this repository does for itself
   bench memory [ARGS]        one core doing both ends over the memory link, how flat that stays, and instructions per packet
   bench micro [ARGS]         each mechanism by itself (criterion): FILTER picks some
   peers                      build what others speak, from bench/peers: OpenPGM, ZeroMQ, NORM; says what is missing
+  interop [ARGS]             pgmx beside OpenPGM and ZeroMQ, both ways, over every link (root; --quick, --only WORDS, --list)
   metal                      `bench links` with bare rings and `xdp` alone, 64 and 1400 octets
   vm [--kernel K] [--part P] the privileged tests under other kernels, in virtual machines (K: 6.1, 6.12, 7.2, newest, all)
   conformance [--check]      requirement, code, test or why not yet (--unopen drops `open` where both citations exist)
@@ -115,6 +117,7 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
             bench(&root, &[&alone[..], &words].concat())
         }
         "bench" => bench(&root, &words),
+        "interop" => interop::run(&root, words),
         "peers" => {
             Args::new(words).finish()?;
             peers::run(&root)
@@ -128,7 +131,7 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
 
 /// These hand every word to the program behind them, `--help` included.
 fn passes_arguments_on(command: &str) -> bool {
-    matches!(command, "sim" | "metal" | "bench" | "demo")
+    matches!(command, "sim" | "metal" | "bench" | "demo" | "interop")
 }
 
 /// What a benchmark is.
