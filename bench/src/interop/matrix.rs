@@ -127,7 +127,7 @@ fn from_openpgm(rows: &mut Vec<Row>) {
         rows.push(row(Play::Transfer(Loss(loss)), sizes, Pace::Megabits(200), 100_000));
     }
     for loss in [0, 100] {
-        let row = row(Play::Transfer(Loss(loss)), Sizes(1, 20_000), Pace::Megabits(200), 20_000);
+        let row = row(Play::Transfer(Loss(loss)), Sizes(1, 20_000), Pace::Megabits(200), 100_000);
         rows.push(Row { quick: 500, ..row });
     }
     let ports = row(Play::Transfer(Loss::NONE), sizes, Pace::Megabits(200), 100_000);
@@ -145,8 +145,8 @@ fn to_openpgm(rows: &mut Vec<Row>) {
         rows.push(row(Play::Transfer(Loss(loss)), whole, Pace::Megabits(200), 100_000));
     }
     let fragmented = Sizes(1, 20_000);
-    for (loss, pace, count) in [(0, 200, 100_000), (10, 50, 10_000), (100, 50, 10_000)] {
-        let row = row(Play::Transfer(Loss(loss)), fragmented, Pace::Megabits(pace), count);
+    for (loss, pace) in [(0, 200), (10, 100), (100, 100)] {
+        let row = row(Play::Transfer(Loss(loss)), fragmented, Pace::Megabits(pace), 100_000);
         rows.push(Row { quick: 200, ..row });
     }
     let ports = row(Play::Transfer(Loss::NONE), whole, Pace::Megabits(200), 100_000);
