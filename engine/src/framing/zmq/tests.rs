@@ -1,10 +1,15 @@
 //! The framing against golden octets, against itself at every cut, and against whatever a network may bring.
 
+use core::net::IpAddr;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::frame::{Layout, PathFacts, Pool};
+use crate::protocol::source::{Source, SourceConfig};
 use crate::protocol::{End, Event, LossCause};
+use crate::time::Time;
 use crate::wire::{Gsi, Sqn, Tsi};
 
 /// A message, as its parts.
@@ -57,6 +62,23 @@ fn decode_all(tsdus: &[Vec<u8>]) -> Vec<Parts> {
         decode(&mut decoder, tsdu, &mut heard).expect("our own");
     }
     heard
+}
+
+#[test]
+fn the_longest_tsdu_fits_what_zeromq_takes_in_with_all_options_and_headers() {
+    let [four, six] = [IpAddr::from([239, 192, 0, 1]), IpAddr::from([0xFF15, 0, 0, 0, 0, 0, 0, 1])];
+    // Native, its repairs with a router alert where there is one; and in UDP.
+    for (group, ip_header, alert) in [(four, 20, 4), (four, 28, 0), (six, 40, 0), (six, 48, 0)] {
+        let mut config = SourceConfig::new(group, 7500);
+        (config.window_slots, config.syn, config.late_join_percent) = (64, true, Some(100));
+        let nla = if group.is_ipv4() { [10, 0, 0, 1].into() } else { [0xFD77, 0, 0, 0, 0, 0, 0, 1].into() };
+        let path = PathFacts { nla, mtu: 1700, front: 14 + ip_header, alert, ip_header };
+        let mut pool = Pool::anonymous(Layout::standard(128)).expect("a small mapping");
+        let (_source, publisher) =
+            Source::new(&config, path, tsi(1), &mut pool, Time::ZERO, 7).expect("a source of a longer path");
+        let around = usize::from(path.mtu) - publisher.claim_max();
+        assert!(around + tsdu_max(group) <= 1500, "{group} {ip_header}: {around} octets around it");
+    }
 }
 
 /// One of a kind: of this many octets that follow from `n`.
