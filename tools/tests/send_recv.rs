@@ -39,6 +39,19 @@ fn what_is_generated_arrives_whole_though_packets_are_lost() {
 }
 
 #[test]
+fn ports_of_udp_that_are_named_carry_data_and_requests_each_on_its_own() {
+    let at = endpoint(17640);
+    let ports = ["--udp-ports", "17641,17642"];
+    let verify = ["--verify", "--json", "--timeout", "30", "--faults", "loss=5%"];
+    let receiver = Running::start_ready(&with(&["recv", &at], &[&verify[..], &ports].concat()));
+    let generate = ["--count", "2000", "--rate", "100M", "--json"];
+    let sent = run(&with(&["send", &at], &[&generate[..], &ports].concat())).ended(0).json();
+    let received = receiver.finish().ended(0).json();
+    assert_eq!((&received["messages"], &received["lost"]), (&2000.into(), &0.into()));
+    assert!(sent["naks_received"].as_u64() > Some(0), "{sent}");
+}
+
+#[test]
 fn the_json_object_has_its_keys_in_their_order_and_null_where_they_do_not_apply() {
     let keys = "messages bytes seconds messages_per_s bits_per_s lost duplicates_dropped corrupt naks_sent naks_received \
                 ncfs_sent ncfs_received repairs_sent repairs_received parity_sent parity_received spms_sent spms_received \
@@ -227,6 +240,8 @@ fn what_is_wrong_is_one_line_and_a_status() {
         wrong(&[command, &at, "--faults", "loss=lots"], 2, &["--faults", "1% or 0.05%"]);
         wrong(&[command, &at, "--io", "dpdk"], 2, &["auto, xdp, xdp-generic, raw, udp"]);
         wrong(&[command, &at, "--io", "raw"], 2, &["raw sockets cannot carry PGM in UDP"]);
+        wrong(&[command, "pgm://lo;239.192.77.1:7500", "--udp-ports", "3056"], 2, &["--udp-ports", "epgm://"]);
+        wrong(&[command, &at, "--udp-ports", "3056,"], 2, &["--udp-ports", "3056,3055"]);
         wrong(&[command, &at, "--ttl", "0"], 2, &["--ttl"]);
         wrong(&[command, &at, "--profile", "wlan"], 2, &["low-latency"]);
         wrong(&[command, &at, "--pcap", "/no/such/directory/x"], 1, &["/no/such/directory/x"]);
