@@ -30,7 +30,7 @@ const fn package(apt: &'static str, command: Option<&'static str>, need: Need, w
     Package { apt, command, need, why }
 }
 
-const PACKAGES: [Package; 16] = [
+const PACKAGES: [Package; 19] = [
     package("clang", Some("clang"), Need::Build, "compiles the XDP steering program, and xsk-rs' C parts"),
     package("llvm", Some("llvm-strip"), Need::Build, "strips and reads the BPF object"),
     package("libelf-dev", None, Need::Build, "libbpf (under xsk-rs) reads ELF objects"),
@@ -46,6 +46,9 @@ const PACKAGES: [Package; 16] = [
     package("xz-utils", Some("xz"), Need::Test, "unpacks the modules of their kernels"),
     package("debian-archive-keyring", None, Need::Test, "checks the signatures of their kernels"),
     package("tshark", Some("tshark"), Need::Test, "a second opinion on captured packets"),
+    package("libpgm-dev", None, Need::Test, "OpenPGM, to talk to"),
+    package("libzmq3-dev", None, Need::Test, "ZeroMQ, to talk to over pgm:// and epgm://"),
+    package("libnorm-dev", None, Need::Test, "NORM, to measure beside"),
     package("strace", Some("strace"), Need::Test, "counts the system calls that links make"),
 ];
 
