@@ -42,7 +42,7 @@ fn what_is_generated_arrives_whole_though_packets_are_lost() {
 fn the_json_object_has_its_keys_in_their_order_and_null_where_they_do_not_apply() {
     let keys = "messages bytes seconds messages_per_s bits_per_s lost duplicates_dropped corrupt naks_sent naks_received \
                 ncfs_sent ncfs_received repairs_sent repairs_received parity_sent parity_received spms_sent spms_received \
-                sessions events io io_refusals latency_ns";
+                sessions events io io_refusals latency_ns repair_ns packets";
     let at = endpoint(17602);
     let receiver = Running::start_ready(&with(&["recv", &at], &["--verify", "--json"]));
     let sent = run(&with(&["send", &at], &["--count", "10", "--json"])).ended(0);
