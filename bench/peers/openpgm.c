@@ -37,7 +37,7 @@
 /* A ping that is not answered by then never will be. */
 #define ANSWER_WITHIN_NS 1000000000u
 /* The longest sleep, so that a signal that came just before it is seen. */
-#define NAP_MS 20
+#define NAP_NS 20000000
 
 struct settings {
 	const char *network;
@@ -344,24 +344,24 @@ static void serve(struct peer *peer)
 		;
 }
 
-/* Sleeps until a packet comes, a timer of libpgm is due, or `at_most_ms` are over. */
-static void wait_for_news(struct peer *peer, int at_most_ms)
+/* Sleeps until a packet comes or libpgm's time by this option is over, and never long; not at all with --spin. */
+static void wait_for_news(struct peer *peer, int time_option)
 {
 	struct pollfd sockets[PGM_BUS_SOCKET_READ_COUNT];
+	struct timespec wait = { .tv_nsec = NAP_NS };
 	int count = PGM_BUS_SOCKET_READ_COUNT;
 	struct timeval due;
 	socklen_t length = sizeof(due);
-	int wait_ms = at_most_ms;
 
 	if (peer->settings->spin)
 		return;
-	if (pgm_getsockopt(peer->sock, IPPROTO_PGM, PGM_TIME_REMAIN, &due, &length) && due.tv_sec == 0 &&
-	    due.tv_usec / 1000 < wait_ms)
-		wait_ms = (int)(due.tv_usec / 1000);
+	if (pgm_getsockopt(peer->sock, IPPROTO_PGM, time_option, &due, &length) && due.tv_sec == 0 &&
+	    due.tv_usec * 1000 < NAP_NS)
+		wait.tv_nsec = due.tv_usec * 1000;
 	if (pgm_poll_info(peer->sock, sockets, &count, POLLIN) < 0)
 		fail(ENDED_BADLY, "libpgm gives nothing to wait for");
 	/* EINTR is a signal, which the caller looks for. */
-	(void)poll(sockets, (nfds_t)count, wait_ms);
+	(void)ppoll(sockets, (nfds_t)count, &wait, NULL);
 }
 
 /* Sends one message, however long it takes; false if we were stopped. */
@@ -369,16 +369,20 @@ static bool send_one(struct peer *peer, const uint8_t *message, uint32_t length)
 {
 	const uint64_t give_up_ns = steady_ns() + (uint64_t)peer->settings->timeout_s * 1000000000u;
 
-	for (uint64_t turn = 1; !is_stopped(); turn++) {
+	while (!is_stopped()) {
 		size_t sent;
 
 		switch (pgm_send(peer->sock, message, length, &sent)) {
 		case PGM_IO_STATUS_NORMAL:
 			return true;
 		case PGM_IO_STATUS_RATE_LIMITED:
+			/* The same octets again when the bucket has filled; what asks for repairs wakes us before. */
+			serve(peer);
+			wait_for_news(peer, PGM_RATE_REMAIN);
+			break;
 		case PGM_IO_STATUS_WOULD_BLOCK:
 		case PGM_IO_STATUS_CONGESTION:
-			/* The same octets again later; its bucket refills faster than a sleep would end. */
+			/* The socket's buffer is full, and empties in microseconds. */
 			serve(peer);
 			break;
 		default:
@@ -410,6 +414,7 @@ static enum ending run_send(struct peer *peer)
 			const uint64_t due_ns =
 				begun_ns + (uint64_t)((double)generator->number * 1e9 / (double)settings->pace);
 
+			/* Too exact for a sleep: the time between two messages is for libpgm. */
 			while (steady_ns() < due_ns && !is_stopped())
 				serve(peer);
 		} else if (generator->number % MESSAGES_BETWEEN_LOOKS == 0) {
@@ -424,7 +429,7 @@ static enum ending run_send(struct peer *peer)
 	linger_until_ns = steady_ns() + (uint64_t)settings->linger_ms * 1000000u;
 	while (steady_ns() < linger_until_ns) {
 		serve(peer);
-		wait_for_news(peer, NAP_MS);
+		wait_for_news(peer, PGM_TIME_REMAIN);
 		/* Stopped while it sends or lingers: one more look, then FIN. */
 		if (is_stopped())
 			break;
@@ -511,7 +516,7 @@ static enum ending run_recv(struct peer *peer)
 			is_silent = count ? !is_complete : report->messages == 0;
 			break;
 		}
-		wait_for_news(peer, NAP_MS);
+		wait_for_news(peer, PGM_TIME_REMAIN);
 	}
 	/* Ended by the clock or by hand, nothing was promised. */
 	if (report->messages && settings->seconds <= 0 && !is_stopped())
@@ -571,7 +576,7 @@ static enum ending run_ping(struct peer *peer)
 				each_message(peer, octets, copy_message, &answer);
 				is_answered = answer.length == length && memcmp(answer.octets, message, length) == 0;
 			} else {
-				wait_for_news(peer, NAP_MS);
+				wait_for_news(peer, PGM_TIME_REMAIN);
 			}
 			now_ns = steady_ns();
 		}
@@ -619,7 +624,7 @@ static enum ending run_pong(struct peer *peer)
 			is_silent = report->messages == 0;
 			break;
 		}
-		wait_for_news(peer, NAP_MS);
+		wait_for_news(peer, PGM_TIME_REMAIN);
 	}
 	report->sessions = report->messages ? 1 : 0;
 	free(ping.octets);

@@ -39,7 +39,7 @@ cargo xtask COMMAND: everything this repository does for itself
   bench links [ARGS]         what each link moves between two namespaces, beside bare AF_XDP rings (root)
   bench ping [ARGS]          round trips of `pgmx ping` over xdp and raw, beside bare AF_XDP rings (root, two idle cores)
   bench batch [ARGS]         small messages in batches, `pgmx send` to `pgmx recv`, beside bare AF_XDP rings (likewise)
-  peers                      build what others speak, from bench/peers: OpenPGM and ZeroMQ; says what is missing
+  peers                      build what others speak, from bench/peers: OpenPGM, ZeroMQ, NORM; says what is missing
   metal                      `bench links` with bare rings and `xdp` alone, 64 and 1400 octets
   vm [--kernel K] [--part P] the privileged tests under other kernels, in virtual machines (K: 6.1, 6.12, 7.2, newest, all)
   conformance [--check]      requirement, code, test or why not yet (--unopen drops `open` where both citations exist)

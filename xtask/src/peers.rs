@@ -28,9 +28,10 @@ struct Program {
     package: &'static str,
 }
 
-const PROGRAMS: [Program; 2] = [
+const PROGRAMS: [Program; 3] = [
     Program { name: "openpgm", library: "openpgm-5.3", package: "libpgm-dev" },
     Program { name: "zeromq", library: "libzmq", package: "libzmq3-dev" },
+    Program { name: "norm", library: "norm", package: "libnorm-dev" },
 ];
 
 /// What came of building.
