@@ -1,4 +1,4 @@
-//! Measurements: budgets, the simulator driver, the links, round trips, batches.
+//! Measurements: budgets, the simulator driver, the links, round trips, batches, and the whole, side by side ([`proving`]).
 
 #[cfg(feature = "xdp")]
 pub mod links;
@@ -9,4 +9,8 @@ pub mod netns;
 pub mod pingpong;
 #[cfg(feature = "xdp")]
 pub mod process;
+#[cfg(feature = "xdp")]
+pub mod proving;
 pub mod spread;
+#[cfg(feature = "xdp")]
+pub mod stop;
