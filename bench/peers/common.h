@@ -1,6 +1,6 @@
 /* What the peers' programs share: options, self-checking messages, latencies, the report.
  *
- *   openpgm.c  zeromq.c  norm.c        one program for each library, nothing but that library in it
+ *   openpgm.c  zeromq.c  norm.c        one program for each library, nothing but that library in it (openpgm_socket.c: its socket)
  *   options.c                          `--option value` into a struct, numbers with k, M, G
  *   messages.c                         makes and checks messages exactly as `pgmx send` and `pgmx recv --verify` do
  *   report.c                           latencies, events, and the JSON object at the end
@@ -201,6 +201,8 @@ void checker_take(struct checker *checker, uint64_t key, const struct chunk *chu
 		  uint64_t steady);
 /* Messages that are accounted for, of all sessions; with `is_late` those before the first one too. */
 uint64_t checker_seen(const struct checker *checker);
+/* How many of a sender's first messages are wanted. */
+uint64_t checker_wanted(const struct checker *checker, uint64_t of);
 /* No more will come: what is missing of `of` is lost. */
 void checker_finish(struct checker *checker, uint64_t of);
 

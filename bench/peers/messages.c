@@ -351,6 +351,11 @@ uint64_t checker_seen(const struct checker *checker)
 	return seen;
 }
 
+uint64_t checker_wanted(const struct checker *checker, uint64_t of)
+{
+	return wanted_below(checker->wanted, of);
+}
+
 void checker_finish(struct checker *checker, uint64_t of)
 {
 	const uint64_t seen = checker_seen(checker);

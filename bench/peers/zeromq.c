@@ -100,7 +100,8 @@ static void *open_sub(struct peer *peer)
 	if (!sub)
 		fail(ENDED_BADLY, "a SUB socket: %s", zmq_strerror(zmq_errno()));
 	set_network(sub, settings);
-	/* A full pipe stops its thread from reading, and what the kernel then drops must be asked for again. */
+	/* Any number, unless asked for: where the pipe was full in the midst of a multipart message libzmq 4.3.4 aborts the process
+	 * (pgm_receiver.cpp:131), and with whole ones its thread stops reading, so that what the kernel drops must be asked for again. */
 	set_int(sub, ZMQ_RCVHWM, settings->hwm, "--hwm");
 	set_int(sub, ZMQ_RCVTIMEO, NAP_MS, "a limit to waits");
 	set_int(sub, ZMQ_LINGER, 0, "not to linger");
@@ -238,7 +239,6 @@ static enum ending run_pub(struct peer *peer)
 static enum ending run_sub(struct peer *peer)
 {
 	const struct settings *settings = peer->settings;
-	const uint64_t count = settings->count > 0 ? (uint64_t)settings->count : 0;
 	const uint64_t timeout_ns = (uint64_t)settings->timeout_s * 1000000000u;
 	struct checker *checker = allocate(sizeof(*checker));
 	struct parts *parts = allocate(sizeof(*parts));
@@ -246,8 +246,10 @@ static enum ending run_sub(struct peer *peer)
 	const uint64_t begun_ns = steady_ns();
 	uint64_t news_ns = begun_ns;
 	bool is_silent = false;
+	uint64_t count;
 
 	checker_begin(checker, report, &settings->subscribe, settings->late, true);
+	count = settings->count > 0 ? checker_wanted(checker, (uint64_t)settings->count) : 0;
 	while (!is_stopped() && !(count && checker_seen(checker) >= count)) {
 		const bool has_come = receive(peer, parts, 0);
 		const uint64_t sessions = report->sessions;
@@ -395,20 +397,20 @@ int main(int count, char **words)
 		.sizes = { 64, 64 },
 		.parts = 1,
 		.rate_kbit = 1000000,
-		.hwm = 10000,
+		.hwm = -1,
 		.core = -1,
 		.timeout_s = 10,
 		.linger_ms = 1000,
 	};
 	const struct option options[] = {
 		{ "--endpoint", OPTION_TEXT, &settings.endpoint, "pgm://ADDRESS;GROUP:PORT or epgm://ADDRESS;GROUP:PORT" },
-		{ "--count", OPTION_NUMBER, &settings.count, "messages of the publisher; of those that --subscribe wants, in sub" },
+		{ "--count", OPTION_NUMBER, &settings.count, "messages of the publisher; sub without it ends when nothing comes for --timeout" },
 		{ "--size", OPTION_SIZES, &settings.sizes, "octets, or MIN-MAX (64)" },
 		{ "--parts", OPTION_NUMBER, &settings.parts, "parts that each message is cut into (1)" },
 		{ "--rate", OPTION_NUMBER, &settings.rate_kbit, "kilobits of IP per second (1M: a gigabit)" },
 		{ "--pace", OPTION_NUMBER, &settings.pace, "messages per second, each at its time (none)" },
 		{ "--subscribe", OPTION_TEXTS, &settings.subscribe, "only messages that begin so; may be given again" },
-		{ "--hwm", OPTION_NUMBER, &settings.hwm, "messages that wait in a pipe (10000); 0: any number" },
+		{ "--hwm", OPTION_NUMBER, &settings.hwm, "messages that wait in a pipe; 0: any number (pub 10000, else 0)" },
 		{ "--core", OPTION_NUMBER, &settings.core, "the core to run on, libzmq's thread too" },
 		{ "--timeout", OPTION_NUMBER, &settings.timeout_s, "seconds without any progress that end it (10)" },
 		{ "--linger", OPTION_NUMBER, &settings.linger_ms, "ms that pub answers NAKs behind its last message (1000)" },
@@ -423,11 +425,13 @@ int main(int count, char **words)
 
 	begin("zeromq");
 	role = read_options(count, words, roles, options);
-	if (!settings.endpoint)
-		fail(ENDED_USAGE, "--endpoint is missing, such as --endpoint 'epgm://10.0.0.1;239.192.0.1:7500'");
+	if (!settings.endpoint || !(strncmp(settings.endpoint, "pgm://", 6) == 0 || strncmp(settings.endpoint, "epgm://", 7) == 0))
+		fail(ENDED_USAGE, "--endpoint is missing or neither pgm:// nor epgm://, such as --endpoint 'epgm://10.0.0.1;239.192.0.1:7500'");
 	if (settings.parts < 1 || settings.parts > PARTS_MAX || settings.rate_kbit < 1 || settings.rate_kbit > 100000000 ||
-	    settings.hwm < 0 || settings.timeout_s < 1 || settings.linger_ms < 0)
-		fail(ENDED_USAGE, "--parts is 1 to %d, --rate 1 to 100M, --hwm at least 0, --timeout at least 1", PARTS_MAX);
+	    settings.timeout_s < 1 || settings.linger_ms < 0)
+		fail(ENDED_USAGE, "--parts is 1 to %d, --rate 1 to 100M, --timeout at least 1", PARTS_MAX);
+	if (settings.hwm < 0)
+		settings.hwm = role == PUB ? 10000 : 0;
 	check_subscriptions(&settings.subscribe);
 	peer_open(peer, &settings, role != SUB, role != PUB);
 	switch (role) {

@@ -1,4 +1,5 @@
-//! Measurements: budgets, the simulator driver, the links, round trips, batches, and the whole, side by side ([`proving`]).
+//! Measurements: budgets, the simulator driver, the links, round trips, batches, and the whole, side by side ([`proving`]); a new one begins
+//! with [`rig`].
 
 #[cfg(feature = "xdp")]
 pub mod links;
@@ -11,6 +12,7 @@ pub mod pingpong;
 pub mod process;
 #[cfg(feature = "xdp")]
 pub mod proving;
+pub mod rig;
 pub mod spread;
 #[cfg(feature = "xdp")]
 pub mod stop;

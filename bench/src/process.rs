@@ -189,6 +189,16 @@ pub fn command() -> Result<PathBuf, String> {
     }
 }
 
+/// The arguments of one side of a measurement of the command: over PGM in IP by this link, spinning on a processor of its own, with a
+/// JSON object at the end.
+pub fn spinning(subcommand: &str, interface: &str, io: &str, core: usize, more: &[(&str, u64)]) -> Vec<String> {
+    let endpoint = format!("pgm://{interface};239.192.0.1:7500");
+    let core = core.to_string();
+    let common = [subcommand, &endpoint, "--io", io, "--core", &core, "--idle", "spin", "--json"].map(String::from);
+    let more = more.iter().flat_map(|(name, value)| [(*name).into(), value.to_string()]);
+    common.into_iter().chain(more).collect()
+}
+
 /// A number in an object of the command, by its path.
 ///
 /// # Errors

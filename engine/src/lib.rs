@@ -69,6 +69,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`framing`] has what ZeroMQ's `pgm://` and `epgm://` sockets put into packets.
+//!
 //! # Features
 //!
 //! * `xdp` (default): the AF_XDP link. Building it needs clang and libelf.
@@ -76,6 +78,7 @@
 
 pub mod endpoint;
 pub mod frame;
+pub mod framing;
 pub mod link;
 pub mod protocol;
 mod runtime;

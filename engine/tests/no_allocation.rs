@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use pgmx::endpoint::{Endpoint, EndpointConfig};
 use pgmx::frame::{Layout as FrameLayout, Lease, Pool};
+use pgmx::framing::zmq::{Decoders, Encoder};
 use pgmx::link::Link;
 use pgmx::link::faults::{FaultPlan, Faults};
 use pgmx::link::memory::{Hub, MemoryLink};
@@ -181,4 +182,26 @@ fn udp_on_loopback_allocates_nothing() {
     let Outcome { delivered, lost, calls } = run(ends, Reader::that_keeps(), 2);
     assert!(delivered >= 19_000 && lost == 0, "{delivered} delivered, {lost} losses");
     assert_eq!(calls, 0);
+}
+
+#[test]
+fn zmq_messages_are_framed_and_read_without_allocation_those_of_several_packets_too() {
+    let (mut encoder, mut decoders) = (Encoder::new(), Decoders::default());
+    let tsi = Tsi::new(Gsi::from_host_name("zmq.example.com"), 1);
+    let (mut room, long) = ([0; 1444], [7; 5000]);
+    let (mut octets, mut warm) = (0, 0);
+    for n in 0..2000 {
+        if n == 1000 {
+            warm = CALLS.with(Cell::get);
+        }
+        let mut is_all_in = false;
+        while !is_all_in {
+            let mut tsdu = encoder.tsdu(&mut room);
+            is_all_in = tsdu.part(&long, false) && tsdu.part(b"two", true) && tsdu.part(b"parts", false);
+            let len = tsdu.finish();
+            decoders.take(tsi, &room[..len], |message| octets += message.len()).expect("our own");
+        }
+    }
+    assert_eq!(CALLS.with(Cell::get), warm);
+    assert_eq!(octets, 2000 * 5008);
 }

@@ -30,7 +30,7 @@ use pgmx::link::Address;
 use pgmx::link::raw::{RawConfig, RawLink};
 use pgmx::link::xdp::{XdpConfig, XdpLink};
 use suite::bench::{PATIENCE, Promises, Setup};
-use suite::packets::{every_type, odata};
+use suite::packets::{every_option, every_type, odata};
 use suite::wired::{Kind, RAW_PROMISES, XDP_PROMISES, generic, native, over_a_cable, raw, udp, xdp_in_udp};
 
 /// Sees every frame of an interface, in both directions.
@@ -125,6 +125,27 @@ struct Dissected {
     malformed: bool,
 }
 
+/// What tshark finds wrong anywhere in a file, in its own words, and how many packets are PGM to it.
+fn complaints(file: &Scratch) -> (BTreeSet<String>, usize) {
+    let mut tshark = Command::new("tshark");
+    tshark.arg("-r").arg(&file.0).args([
+        "-T",
+        "json",
+        "-o",
+        "pgm.check_checksum:TRUE",
+        "-d",
+        "udp.port==3055-3056,pgm",
+    ]);
+    let read = tshark.output().expect("tshark, which `cargo xtask setup` installs");
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let text = String::from_utf8(read.stdout).expect("plain text");
+    // A line each of what it dissected: `"pgm.hdr.type": "0x04",`, with these names where something is wrong.
+    let wrong = ["_ws.malformed", "_ws.short", "invalid\"", "pgm.bad_checksum"];
+    let lines = || text.lines().map(str::trim);
+    let complaints = lines().filter(|line| wrong.iter().any(|name| line.contains(name))).map(str::to_owned).collect();
+    (complaints, lines().filter(|line| line.starts_with("\"pgm\": {")).count())
+}
+
 /// What tshark makes of each PGM packet in a file.
 fn dissect(file: &Scratch, udp_checksums: bool) -> Vec<Dissected> {
     let mut tshark = Command::new("tshark");
@@ -180,6 +201,7 @@ fn is_readable(name: &str, address: Address, from: Kind, to: Kind, promises: Pro
     let every_type = every_type(bench.left.address(), bench.group).into_iter();
     // tshark wants 18 octets of a PGM packet, and an SPMR has 16.
     let mut packets: Vec<Vec<u8>> = every_type.filter(|(name, _)| *name != "SPMR").map(|(_, packet)| packet).collect();
+    packets.extend(every_option(bench.left.address(), bench.group).into_iter().map(|(_, packet)| packet));
     packets.extend([0, 1, 2, 1000].map(|len| odata(5, len)));
     packets.push(odata(6, bench.left.payload_max()));
     let destinations = [To::Group(bench.group), To::Neighbours(bench.group), To::Unicast(bench.right.address())];
@@ -196,8 +218,14 @@ fn is_readable(name: &str, address: Address, from: Kind, to: Kind, promises: Pro
         bench.left.receive();
         tap.look();
     }
-    let read = dissect(&tap.write(name), udp_checksums);
+    let file = tap.write(name);
+    assert_eq!(complaints(&file), (BTreeSet::new(), sent), "{name}");
+    let read = dissect(&file, udp_checksums);
     assert_eq!(read.len(), sent, "{name}: not every packet is PGM to tshark");
+    // Those that tshark names: OPT_FIN and what follows have no field of their own, but would be malformed.
+    let options: BTreeSet<&str> = read.iter().flat_map(|one| one.options.iter().map(String::as_str)).collect();
+    let named = ["0x01", "0x02", "0x03", "0x04", "0x05", "0x07", "0x08", "0x09", "0x12", "0x13"];
+    assert!(options.is_superset(&BTreeSet::from(named)), "{name}: {options:?}");
     for one in &read {
         assert!(!one.malformed && one.checksum == "1", "{name}: {one:?}");
         // Good, or none as in IPv6 and without UDP; 2 is what was not looked at.
@@ -205,7 +233,14 @@ fn is_readable(name: &str, address: Address, from: Kind, to: Kind, promises: Pro
         assert!(!udp_checksums || ["1", ""].contains(&one.udp_checksum.as_str()), "{name}: {one:?}");
     }
     let kinds: BTreeSet<&str> = read.iter().map(|one| one.kind.as_str()).collect();
-    assert_eq!(kinds, BTreeSet::from(["0x00", "0x04", "0x05", "0x08", "0x0a"]), "{name}");
+    assert_eq!(
+        kinds,
+        BTreeSet::from(["0x00", "0x01", "0x02", "0x04", "0x05", "0x08", "0x09", "0x0a", "0x0d"]),
+        "{name}"
+    );
+    // Were something wrong, it would be told.
+    tap.frames.iter_mut().filter_map(|frame| frame.last_mut()).for_each(|octet| *octet ^= 1);
+    assert!(!complaints(&tap.write(name)).0.is_empty(), "{name}");
     bench.pair = Some(pair);
     bench.ends_conserved();
 }

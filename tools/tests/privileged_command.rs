@@ -10,14 +10,9 @@ mod support;
 use std::process::{Command, Stdio};
 
 use netns::{Cable, Pair};
-use support::{Outcome, PGMX, Running, Scratch};
+use support::{Outcome, PGMX, Running, Scratch, ways};
 
 const GROUP: &str = "239.192.0.1:7500";
-
-/// The ways that this build has for native PGM.
-fn ways() -> &'static [&'static str] {
-    if cfg!(feature = "xdp") { &["xdp", "raw"] } else { &["raw"] }
-}
 
 struct Bench {
     pair: Pair,

@@ -8,14 +8,9 @@ mod netns;
 mod support;
 
 use netns::{Cable, Pair};
-use support::{Outcome, Running, Scratch};
+use support::{Outcome, Running, Scratch, ways};
 
 const GROUP: &str = "239.192.0.1:7500";
-
-/// The ways that this build has for native PGM.
-fn ways() -> &'static [&'static str] {
-    if cfg!(feature = "xdp") { &["xdp", "raw"] } else { &["raw"] }
-}
 
 struct Bench {
     pair: Pair,

@@ -9,7 +9,7 @@ use crate::process::Cmd;
 use std::path::Path;
 use std::time::Duration;
 
-const TARGETS: [&str; 3] = ["parse", "source", "receiver"];
+const TARGETS: [&str; 4] = ["parse", "source", "receiver", "zmq"];
 const DEFAULT_SECONDS: u64 = 60;
 /// What building a target with its sanitizer may take on a cold machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(900);

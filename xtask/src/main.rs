@@ -32,7 +32,7 @@ cargo xtask COMMAND: everything this repository does for itself
   ci                         fmt, clippy, doc, build, then test: what .ci/run runs
   sim [ARGS]                 play seeds on the simulator (--seeds N, --seed S to replay one)
   budget                     instructions per packet, by callgrind; fails above the budget + 10 %
-  fuzz [--seconds N]         coverage-guided fuzzing on nightly (--target parse|source|receiver)
+  fuzz [--seconds N]         coverage-guided fuzzing on nightly (--target parse|source|receiver|zmq)
   loom [FILTER]              every interleaving of our own rings, bells and counters, by loom
   sanitize                   the tests of every module with `unsafe`, under AddressSanitizer (nightly)
   mutants [--seeds N]        break one rule of docs/mutants.toml at a time; the simulator must notice (--only NAME)

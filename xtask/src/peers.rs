@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 /// Where they lie, from the root.
 pub(crate) const OUT: &str = "target/peers";
 const SOURCES: &str = "bench/peers";
-const HEADER: &str = "bench/peers/common.h";
+const HEADERS: [&str; 2] = ["bench/peers/common.h", "bench/peers/openpgm.h"];
 /// The steering program's formats of packets, which the lossy program reads too.
 const FORMATS: &str = "ebpf/src";
 /// What every program is made of beside its own file.
@@ -21,17 +21,18 @@ const SHARED: [&str; 4] = ["process.c", "options.c", "report.c", "messages.c"];
 const LOSSES: [u32; 3] = [10, 100, 500];
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A program over a library: its name, what pkg-config calls the library, and the package that has it.
+/// A program over a library: its name, its own files, what pkg-config calls the library, and the package that has it.
 struct Program {
     name: &'static str,
+    own: &'static [&'static str],
     library: &'static str,
     package: &'static str,
 }
 
 const PROGRAMS: [Program; 3] = [
-    Program { name: "openpgm", library: "openpgm-5.3", package: "libpgm-dev" },
-    Program { name: "zeromq", library: "libzmq", package: "libzmq3-dev" },
-    Program { name: "norm", library: "norm", package: "libnorm-dev" },
+    Program { name: "openpgm", own: &["openpgm.c", "openpgm_socket.c"], library: "openpgm-5.3", package: "libpgm-dev" },
+    Program { name: "zeromq", own: &["zeromq.c"], library: "libzmq", package: "libzmq3-dev" },
+    Program { name: "norm", own: &["norm.c"], library: "norm", package: "libnorm-dev" },
 ];
 
 /// What came of building.
@@ -62,12 +63,11 @@ pub(crate) fn build(root: &Path) -> Result<Built, String> {
     let mut built = Built::default();
     for program in &PROGRAMS {
         let target = out.join(program.name);
-        match lacks(root, program) {
-            Some(what) => built.missing.push(format!("{}: {what}", program.name)),
-            None => {
-                compile_program(root, program, &target)?;
-                built.there.push(target);
-            }
+        if let Some(what) = lacks(root, program) {
+            built.missing.push(format!("{}: {what}", program.name));
+        } else {
+            compile_program(root, program, &target)?;
+            built.there.push(target);
         }
     }
     for loss in LOSSES {
@@ -92,9 +92,9 @@ fn lacks(root: &Path, program: &Program) -> Option<String> {
 }
 
 fn compile_program(root: &Path, program: &Program, target: &Path) -> Result<(), String> {
-    let own = format!("{}.c", program.name);
-    let sources: Vec<String> = std::iter::once(own.as_str()).chain(SHARED).map(|s| format!("{SOURCES}/{s}")).collect();
-    if is_newer(root, target, sources.iter().map(String::as_str).chain([HEADER])) {
+    let sources: Vec<String> =
+        program.own.iter().copied().chain(SHARED).map(|source| format!("{SOURCES}/{source}")).collect();
+    if is_newer(root, target, sources.iter().map(String::as_str).chain(HEADERS)) {
         return Ok(());
     }
     let ask = |what| Cmd::new(root, "pkg-config", &[what, program.library]).stdout().unwrap_or_default();

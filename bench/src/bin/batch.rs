@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use pgmx_bench::links::bare::Bare;
 use pgmx_bench::links::{Contestant, HEADERS, Outcome, Run, Workload};
-use pgmx_bench::netns::{Cable, Pair, pin};
-use pgmx_bench::process::{Running, command, number};
+use pgmx_bench::netns::{Cable, Pair};
+use pgmx_bench::process::{Running, command, number, spinning};
+use pgmx_bench::rig::{self, NoPlan, Options};
 use pgmx_bench::spread::Spread;
 use serde_json::json;
 
@@ -74,57 +75,24 @@ struct Round {
 }
 
 fn main() -> ExitCode {
-    let plan = match plan(std::env::args().skip(1)) {
-        Ok(Some(plan)) => plan,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("{error}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match measure(&plan) {
-        Ok(rounds) => report(&plan, &rounds),
-        Err(error) => {
-            eprintln!("batch: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    rig::run("batch", USAGE, plan, |plan| Ok(report(plan, &measure(plan)?)))
 }
 
-fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Option<Plan>, String> {
+fn plan(mut options: Options) -> Result<Plan, NoPlan> {
     let (mut rounds, mut count, mut size, mut milliseconds, mut pgmx, mut json) = (5, 10_000_000, 64, 300, None, false);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--help" | "-h" => return Ok(None),
-            "--json" => {
-                json = true;
-                continue;
-            }
-            _ => {}
+    while let Some(option) = options.next()? {
+        match option.as_str() {
+            "--rounds" => rounds = options.number(1..=1_000)?,
+            "--count" => count = options.number(1_000..=1_000_000_000)?,
+            "--size" => size = options.number(16..=700)?,
+            "--milliseconds" => milliseconds = options.number(10..=10_000)?,
+            "--pgmx" => pgmx = Some(options.value()?.into()),
+            "--json" => json = true,
+            _ => return Err(options.unknown()),
         }
-        let text = arguments.next().ok_or_else(|| format!("{argument} wants a value"))?;
-        let (value, least, most) = match argument.as_str() {
-            "--rounds" => (&mut rounds, 1, 1_000),
-            "--count" => (&mut count, 1_000, 1_000_000_000),
-            "--size" => (&mut size, 16, 700),
-            "--milliseconds" => (&mut milliseconds, 10, 10_000),
-            "--pgmx" => {
-                pgmx = Some(text.into());
-                continue;
-            }
-            _ => return Err(format!("{argument} is not known")),
-        };
-        let number: u64 = text.parse().map_err(|error| format!("{argument} {text}: {error}"))?;
-        if !(least..=most).contains(&number) {
-            return Err(format!("{argument} {text} refused: {least} to {most}"));
-        }
-        *value = number;
     }
     let (rounds, size, time) = (rounds as usize, size as usize, Duration::from_millis(milliseconds));
-    Ok(Some(Plan { rounds, count, size, time, pgmx, json }))
+    Ok(Plan { rounds, count, size, time, pgmx, json })
 }
 
 fn measure(plan: &Plan) -> Result<Vec<Round>, String> {
@@ -165,42 +133,25 @@ fn measure(plan: &Plan) -> Result<Vec<Round>, String> {
 
 fn play_bare(sender: &mut Bare, receiver: &mut Bare, workload: &Workload) -> Result<Outcome, String> {
     let run = Arc::new(Run::default());
-    let on = |processor| pin(processor).map_err(|error| format!("processor {processor}: {error}"));
-    let (sent, received) = std::thread::scope(|scope| {
-        let receiver = scope.spawn(|| on(1).and_then(|()| receiver.receive(workload, &run)));
-        let sender = scope.spawn(|| on(0).and_then(|()| sender.send(workload, &run)));
-        (sender.join(), receiver.join())
-    });
-    let died = |_| "a side of the bare rings panicked".to_owned();
-    sent.map_err(died)??;
-    received.map_err(died)?
+    let ((), outcome) = rig::side_by_side(|| sender.send(workload, &run), || receiver.receive(workload, &run))?;
+    Ok(outcome)
 }
 
 /// Messages a second, and how many were lost or damaged.
 fn play_command(pair: &Pair, pgmx: &Path, plan: &Plan) -> Result<(f64, u64), String> {
-    let words = |name: &str, interface: &str, core: &str, more: &[&str]| -> Vec<String> {
-        let endpoint = format!("pgm://{interface};239.192.0.1:7500");
-        let common = [name, &endpoint, "--io", "xdp", "--core", core, "--idle", "spin", "--json"];
-        common.iter().chain(more).map(ToString::to_string).collect()
-    };
-    let (count, size) = (plan.count.to_string(), plan.size.to_string());
-    let recv = words("recv", &pair.right_ports[1].interface, "1", &["--verify", "--count", &count, "--timeout", "10"]);
-    let more = ["--batch", "--size", &size, "--rate", "max", "--count", &count];
-    let send = words("send", &pair.left_ports[1].interface, "0", &more);
+    let mut recv =
+        spinning("recv", &pair.right_ports[1].interface, "xdp", 1, &[("--count", plan.count), ("--timeout", 10)]);
+    recv.push("--verify".into());
+    let more = [("--count", plan.count), ("--size", plan.size as u64)];
+    let mut send = spinning("send", &pair.left_ports[1].interface, "xdp", 0, &more);
+    send.extend(["--batch", "--rate", "max"].map(String::from));
     let mut recv = Running::begin(&pair.right, pgmx, &recv)?;
     await_member(&mut recv)?;
     let send = Running::begin(&pair.left, pgmx, &send)?;
     let at_most = SLOWEST * u32::try_from(plan.count).map_err(|error| error.to_string())? + PATIENCE;
-    match (send.finish(at_most), recv.finish(PATIENCE)) {
-        (Ok(_), Ok(result)) => {
-            let missing = number(&result, "/lost")? + number(&result, "/corrupt")?;
-            Ok((number(&result, "/messages_per_s")?, missing as u64))
-        }
-        (send, recv) => {
-            let told: Vec<String> = [send.err(), recv.err()].into_iter().flatten().collect();
-            Err(told.join("; "))
-        }
-    }
+    let (_, result) = rig::both(send.finish(at_most), recv.finish(PATIENCE))?;
+    let missing = number(&result, "/lost")? + number(&result, "/corrupt")?;
+    Ok((number(&result, "/messages_per_s")?, missing as u64))
 }
 
 /// Waits until a receiver is a member of the group: a sender that begins earlier is heard from its middle.
@@ -222,7 +173,8 @@ fn ratio(plan: &Plan, round: &Round) -> f64 {
     round.messages / (round.frames * plan.per_frame() as f64)
 }
 
-fn report(plan: &Plan, rounds: &[Round]) -> ExitCode {
+/// Prints what came out. Says whether it is what is expected.
+fn report(plan: &Plan, rounds: &[Round]) -> bool {
     let frames = Spread::of(rounds.iter().map(|round| round.frames));
     let messages = Spread::of(rounds.iter().map(|round| round.messages));
     // Round by round, because the machine's own pace drifts: those of a round ran one after the other.
@@ -262,15 +214,15 @@ fn report(plan: &Plan, rounds: &[Round]) -> ExitCode {
         let verdict = if is_enough { "" } else { ": MISSED" };
         println!("pgmx over bare: {:.2} (bar {BAR:.2}); medians of {} rounds{verdict}", share.median, plan.rounds);
     }
-    if is_enough { ExitCode::SUCCESS } else { ExitCode::from(3) }
+    is_enough
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn planned(line: &str) -> Result<Option<Plan>, String> {
-        plan(line.split_whitespace().map(String::from))
+    fn planned(line: &str) -> Result<Plan, NoPlan> {
+        plan(Options::of(line))
     }
 
     #[test]
@@ -278,16 +230,16 @@ mod tests {
         for line in ["--rounds 0", "--size 15", "--size 701", "--count 1e6", "--milliseconds", "--loud 1"] {
             assert!(planned(line).is_err(), "{line}");
         }
-        assert!(planned("-h").expect("help").is_none());
+        assert!(matches!(planned("-h"), Err(NoPlan::Help)));
     }
 
     #[test]
     fn a_bare_frame_is_as_large_as_a_full_batch() {
-        let plan = planned("").expect("sound").expect("a plan");
+        let plan = planned("").expect("sound");
         assert_eq!((plan.per_frame(), plan.bare_payload()), (21, 1394));
         // Never longer than what a packet holds, and no record more would fit.
         for size in 16..=700 {
-            let plan = Plan { size, ..planned("").expect("sound").expect("a plan") };
+            let plan = Plan { size, ..planned("").expect("sound") };
             let (records, room) = (plan.bare_payload() - OPTION, MTU - NOT_RECORDS);
             assert!(records <= room && room < records + size + RECORD_HEAD, "{size}");
         }
@@ -295,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_share_is_of_what_the_frames_could_have_carried() {
-        let plan = planned("").expect("sound").expect("a plan");
+        let plan = planned("").expect("sound");
         let round = Round { frames: 1_000.0, messages: 15_750.0, lost: 0, attention: 1.0 };
         assert!((ratio(&plan, &round) - 0.75).abs() < 1e-9);
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use pgmx_bench::links::bare::Bare;
 use pgmx_bench::links::{Contestant, Outcome, Run, Workload, engine};
 use pgmx_bench::netns::{Port, on_two_hosts, pin};
+use pgmx_bench::rig::{self, NoPlan, Options};
 use pgmx_bench::spread::Spread;
 
 const USAGE: &str = "links [--rounds N] [--milliseconds N] [--slots N] [--budget N] [--only NAME,NAME] [--payload N,N]\n  \
@@ -67,85 +68,49 @@ const EXPECTED: [(Who, Who, usize, f64); 5] = [
 ];
 
 struct Plan {
-    rounds: u32,
+    rounds: usize,
     who: Vec<Who>,
     payloads: Vec<usize>,
     workload: Workload,
 }
 
 fn main() -> ExitCode {
-    let plan = match plan(std::env::args().skip(1)) {
-        Ok(Some(plan)) => plan,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("{error}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match measure(&plan) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(3),
-        Err(error) => {
-            eprintln!("links: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    rig::run("links", USAGE, plan, measure)
 }
 
-fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Option<Plan>, String> {
+fn plan(mut options: Options) -> Result<Plan, NoPlan> {
     let (mut rounds, mut milliseconds, mut slots, mut budget) = (15, 100, 1024, 64);
     let (mut who, mut payloads) = (Who::ALL.to_vec(), vec![42, 1400]);
-    while let Some(argument) = arguments.next() {
-        if argument == "--help" || argument == "-h" {
-            return Ok(None);
+    while let Some(option) = options.next()? {
+        match option.as_str() {
+            "--rounds" => rounds = options.number(1..=60_000)?,
+            "--milliseconds" => milliseconds = options.number(1..=60_000)?,
+            "--slots" => slots = options.number(256..=65_536)?,
+            "--budget" => budget = options.number(1..=1024)?,
+            "--only" => who = options.some_of(&Who::ALL, Who::name)?,
+            "--payload" => payloads = options.numbers(1..=1424)?,
+            _ => return Err(options.unknown()),
         }
-        let text = arguments.next().ok_or_else(|| format!("{argument} wants a value"))?;
-        let value = match argument.as_str() {
-            "--rounds" => &mut rounds,
-            "--milliseconds" => &mut milliseconds,
-            "--slots" => &mut slots,
-            "--budget" => &mut budget,
-            "--only" => {
-                let named = |name| Who::ALL.into_iter().find(|who| who.name() == name);
-                let named = |name| named(name).ok_or_else(|| format!("no contestant {name}"));
-                who = text.split(',').map(named).collect::<Result<_, _>>()?;
-                continue;
-            }
-            "--payload" => {
-                let number = |text: &str| text.parse().ok().filter(|octets| (1..=1424).contains(octets));
-                let number = |text| number(text).ok_or_else(|| format!("payload {text} refused: 1 to 1424"));
-                payloads = text.split(',').map(number).collect::<Result<_, _>>()?;
-                continue;
-            }
-            _ => return Err(format!("{argument} is not known")),
-        };
-        *value = text.parse().map_err(|error| format!("{argument} {text}: {error}"))?;
     }
-    let time = Duration::from_millis(u64::from(milliseconds));
-    let all = time.saturating_mul(rounds).saturating_mul((who.len() * payloads.len()) as u32);
-    if rounds == 0 || milliseconds == 0 || all > LONGEST {
-        return Err(format!(
-            "{rounds} rounds of {milliseconds} ms refused: all together 1 ms to {} s",
-            LONGEST.as_secs()
-        ));
+    let all = Duration::from_millis(rounds * milliseconds).saturating_mul((who.len() * payloads.len()) as u32);
+    if all > LONGEST {
+        let most = LONGEST.as_secs();
+        return Err(format!("{rounds} rounds of {milliseconds} ms refused: all together at most {most} s").into());
     }
-    if !u32::is_power_of_two(slots) || !(256..=65_536).contains(&slots) {
-        return Err(format!("{slots} slots refused: a power of two from 256 to 65536"));
+    if !slots.is_power_of_two() {
+        return Err(format!("{slots} slots refused: a power of two from 256 to 65536").into());
     }
-    if !(1..=1024).contains(&budget) {
-        return Err(format!("a budget of {budget} refused: 1 to 1024"));
-    }
-    Ok(Some(Plan { rounds, who, payloads, workload: Workload { payload: 0, frames: slots, budget, ring: 2048, time } }))
+    let payloads = payloads.into_iter().map(|octets| octets as usize).collect();
+    let (time, frames, budget) = (Duration::from_millis(milliseconds), slots as u32, budget as u32);
+    let workload = Workload { payload: 0, frames, budget, ring: 2048, time };
+    Ok(Plan { rounds: rounds as usize, who, payloads, workload })
 }
 
 /// Payload and the number of the contestant, in the order in which they are measured, the same on both hosts.
 fn schedule(plan: &Plan) -> impl Iterator<Item = (usize, usize)> {
     let count = plan.who.len();
     // Each round another one goes first.
-    (0..plan.rounds as usize).flat_map(move |round| {
+    (0..plan.rounds).flat_map(move |round| {
         plan.payloads.iter().flat_map(move |&payload| (0..count).map(move |n| (payload, (round + n) % count)))
     })
 }
@@ -159,13 +124,8 @@ fn measure(plan: &Plan) -> Result<bool, String> {
         move |ports| send(&ports, plan, &start, &is_ready),
         move |ports| receive(&ports, plan, &started, &ready),
     )?;
-    match (sent, received) {
-        (Ok(()), Ok(outcomes)) => Ok(report(plan, &outcomes)),
-        (sent, received) => {
-            let words: Vec<String> = [sent.err(), received.err()].into_iter().flatten().collect();
-            Err(words.join("; "))
-        }
-    }
+    let ((), outcomes) = rig::both(sent, received)?;
+    Ok(report(plan, &outcomes))
 }
 
 const GONE: &str = "the other host stopped";

@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pgmx_bench::netns::{Cable, Pair, pin};
+use pgmx_bench::netns::{Cable, Pair};
 use pgmx_bench::pingpong::bare::{Course, Side};
-use pgmx_bench::process::{Running, command, number};
+use pgmx_bench::process::{Running, command, number, spinning};
+use pgmx_bench::rig::{self, NoPlan, Options};
 use pgmx_bench::spread::Spread;
 use serde_json::{Value, json};
 
@@ -65,70 +66,25 @@ struct Round {
 }
 
 fn main() -> ExitCode {
-    let plan = match plan(std::env::args().skip(1)) {
-        Ok(Some(plan)) => plan,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("{error}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match measure(&plan) {
-        Ok(rounds) => report(&plan, &rounds),
-        Err(error) => {
-            eprintln!("ping: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    rig::run("ping", USAGE, plan, |plan| Ok(report(plan, &measure(plan)?)))
 }
 
-fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Option<Plan>, String> {
+fn plan(mut options: Options) -> Result<Plan, NoPlan> {
     let (mut rounds, mut count, mut size) = (7, 20_000, 64);
-    let mut plan = Plan {
-        rounds: 0,
-        course: Course { payload: 0, warm_up: 0, count: 0 },
-        who: Who::ALL.to_vec(),
-        pgmx: None,
-        json: false,
-    };
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--help" | "-h" => return Ok(None),
-            "--json" => {
-                plan.json = true;
-                continue;
-            }
-            _ => {}
+    let (mut who, mut pgmx, mut json) = (Who::ALL.to_vec(), None, false);
+    while let Some(option) = options.next()? {
+        match option.as_str() {
+            "--rounds" => rounds = options.number(1..=1_000)?,
+            "--count" => count = options.number(100..=10_000_000)?,
+            "--size" => size = options.number(16..=1_400)?,
+            "--only" => who = options.some_of(&Who::ALL, Who::name)?,
+            "--pgmx" => pgmx = Some(options.value()?.into()),
+            "--json" => json = true,
+            _ => return Err(options.unknown()),
         }
-        let text = arguments.next().ok_or_else(|| format!("{argument} wants a value"))?;
-        let (value, least, most) = match argument.as_str() {
-            "--rounds" => (&mut rounds, 1, 1_000),
-            "--count" => (&mut count, 100, 10_000_000),
-            "--size" => (&mut size, 16, 1_400),
-            "--pgmx" => {
-                plan.pgmx = Some(text.into());
-                continue;
-            }
-            "--only" => {
-                let named = |name| Who::ALL.into_iter().find(|who| who.name() == name);
-                let named = |name| named(name).ok_or_else(|| format!("no contestant {name}"));
-                plan.who = text.split(',').map(named).collect::<Result<_, _>>()?;
-                continue;
-            }
-            _ => return Err(format!("{argument} is not known")),
-        };
-        let number: u64 = text.parse().map_err(|error| format!("{argument} {text}: {error}"))?;
-        if !(least..=most).contains(&number) {
-            return Err(format!("{argument} {text} refused: {least} to {most}"));
-        }
-        *value = number;
     }
-    plan.rounds = rounds as usize;
-    plan.course = Course { payload: size as usize, warm_up: count / 10, count };
-    Ok(Some(plan))
+    let course = Course { payload: size as usize, warm_up: count / 10, count };
+    Ok(Plan { rounds: rounds as usize, course, who, pgmx, json })
 }
 
 fn measure(plan: &Plan) -> Result<Vec<Round>, String> {
@@ -176,46 +132,27 @@ fn limit(course: &Course) -> Duration {
 
 fn play_bare(ping: &mut Side, pong: &mut Side, course: &Course) -> Result<Round, String> {
     let is_over = AtomicBool::new(false);
-    let on = |processor| pin(processor).map_err(|error| format!("processor {processor}: {error}"));
-    let (timed, answered) = std::thread::scope(|scope| {
-        let ping = scope.spawn(|| {
-            let timed = on(0).and_then(|()| ping.time(course));
-            is_over.store(true, Ordering::Release);
-            timed
-        });
-        let pong = scope.spawn(|| on(1).and_then(|()| pong.answer(&is_over, limit(course))));
-        (ping.join(), pong.join())
-    });
-    let died = |_| "a side of the bare ping-pong panicked".to_owned();
-    let histogram = timed.map_err(died)??;
-    answered.map_err(died)??;
+    let time = || {
+        let timed = ping.time(course);
+        is_over.store(true, Ordering::Release);
+        timed
+    };
+    let (histogram, ()) = rig::side_by_side(time, || pong.answer(&is_over, limit(course)))?;
     let at = |quantile| histogram.value_at_quantile(quantile) as f64;
     Ok(Round { who: Who::Bare, p50: at(0.5), p99: at(0.99) })
 }
 
 fn play_command(pair: &Pair, who: Who, pgmx: &Path, course: &Course) -> Result<Round, String> {
     let (port, at_most) = (who as usize, limit(course));
-    let words = |name: &str, interface: &str, core: &str, more: &[String]| -> Vec<String> {
-        let endpoint = format!("pgm://{interface};239.192.0.1:7500");
-        let common = [name, &endpoint, "--io", who.name(), "--core", core, "--idle", "spin", "--json"];
-        common.into_iter().map(String::from).chain(more.iter().cloned()).collect()
-    };
+    let pong = spinning("pong", &pair.right_ports[port].interface, who.name(), 1, &[]);
     let more =
         [("--count", course.count), ("--warmup", course.warm_up), ("--size", course.payload as u64), ("--interval", 0)];
-    let more: Vec<String> = more.into_iter().flat_map(|(name, value)| [name.into(), value.to_string()]).collect();
-    let pong = words("pong", &pair.right_ports[port].interface, "1", &[]);
-    let ping = words("ping", &pair.left_ports[port].interface, "0", &more);
+    let ping = spinning("ping", &pair.left_ports[port].interface, who.name(), 0, &more);
     let pong = Running::begin(&pair.right, pgmx, &pong)?;
     let ping = Running::begin(&pair.left, pgmx, &ping)?;
     let result = ping.finish(at_most);
     // What pong has to say explains what ping misses.
-    let result = match (result, pong.finish(PATIENCE)) {
-        (Ok(result), Ok(_)) => result,
-        (ping, pong) => {
-            let told: Vec<String> = [ping.err(), pong.err()].into_iter().flatten().collect();
-            return Err(told.join("; "));
-        }
-    };
+    let (result, _) = rig::both(result, pong.finish(PATIENCE))?;
     let lost = number(&result, "/lost")?;
     if lost > 0.0 {
         return Err(format!("{lost} round trips over {} got lost", who.name()));
@@ -229,7 +166,8 @@ fn medians(rounds: &[Round], who: Who) -> (Spread, Spread) {
     (Spread::of(of().map(|round| round.p50)), Spread::of(of().map(|round| round.p99)))
 }
 
-fn report(plan: &Plan, rounds: &[Round]) -> ExitCode {
+/// Prints what came out. Says whether it is what is expected.
+fn report(plan: &Plan, rounds: &[Round]) -> bool {
     let mut result = json!({ "size": plan.course.payload, "rounds": plan.rounds, "round_trips": plan.course.count });
     for &who in &plan.who {
         let (p50, p99) = medians(rounds, who);
@@ -265,15 +203,15 @@ fn report(plan: &Plan, rounds: &[Round]) -> ExitCode {
     if plan.json {
         println!("{result}");
     }
-    if is_enough { ExitCode::SUCCESS } else { ExitCode::from(3) }
+    is_enough
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn planned(line: &str) -> Result<Option<Plan>, String> {
-        plan(line.split_whitespace().map(String::from))
+    fn planned(line: &str) -> Result<Plan, NoPlan> {
+        plan(Options::of(line))
     }
 
     #[test]
@@ -281,8 +219,8 @@ mod tests {
         for line in ["--rounds 0", "--size 8", "--size 1401", "--count soon", "--only dpdk", "--rounds", "--fast 1"] {
             assert!(planned(line).is_err(), "{line}");
         }
-        assert!(planned("--rounds 3 --help").expect("help").is_none());
-        let plan = planned("--rounds 3 --count 1000 --only bare,xdp --json").expect("sound").expect("a plan");
+        assert!(matches!(planned("--rounds 3 --help"), Err(NoPlan::Help)));
+        let plan = planned("--rounds 3 --count 1000 --only bare,xdp --json").expect("sound");
         assert_eq!((plan.rounds, plan.course.warm_up, plan.course.count), (3, 100, 1000));
         assert_eq!((plan.who, plan.json), (vec![Who::Bare, Who::Xdp], true));
     }

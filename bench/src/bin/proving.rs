@@ -17,7 +17,7 @@ use pgmx_bench::proving::programs::Programs;
 use pgmx_bench::proving::results::{Fought, Played, Results, Rig, Sample, metric};
 use pgmx_bench::proving::scene::Scene;
 use pgmx_bench::proving::{Bout, Pace, Play, Task, bars, report, rigs};
-use pgmx_bench::stop;
+use pgmx_bench::{rig, stop};
 
 /// The report's data.
 const DATA: &str = "results.json";
@@ -25,27 +25,11 @@ const DATA: &str = "results.json";
 const RIG_SECONDS: f64 = 20.0;
 
 fn main() -> ExitCode {
-    let plan = match plan::read(std::env::args().skip(1)) {
-        Ok(Some(plan)) => plan,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("{error}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&plan) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("proving: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    rig::run("proving", USAGE, plan::read, run)
 }
 
-fn run(plan: &Plan) -> Result<ExitCode, String> {
+/// Says whether all bars held.
+fn run(plan: &Plan) -> Result<bool, String> {
     let bouts = plan.bouts();
     if plan.list {
         for bout in &bouts {
@@ -54,7 +38,7 @@ fn run(plan: &Plan) -> Result<ExitCode, String> {
             }
         }
         wanted_rigs(plan).iter().for_each(|rig| println!("{rig}"));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     }
     let results = if plan.redraw { read_again(plan)? } else { measure(plan, &bouts)? };
     fs::create_dir_all(&plan.out).map_err(|error| format!("{}: {error}", plan.out.display()))?;
@@ -79,8 +63,7 @@ fn run(plan: &Plan) -> Result<ExitCode, String> {
     if !has_some {
         return Err("nothing could be measured".into());
     }
-    let is_missed = results.verdicts.iter().any(|verdict| verdict.held == Some(false));
-    Ok(if is_missed { ExitCode::from(3) } else { ExitCode::SUCCESS })
+    Ok(results.verdicts.iter().all(|verdict| verdict.held != Some(false)))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
@@ -149,12 +132,12 @@ fn measure(plan: &Plan, bouts: &[Bout]) -> Result<Results, String> {
     }
     let mut asked: Vec<Rig> = Vec::new();
     for name in wanted_rigs {
-        let rig = rigs::ask(name, &programs.pgmx, plan.repetitions);
+        let said = rigs::ask(name, &programs.pgmx, plan.repetitions);
         if stop::is_asked() {
             return Err("stopped".into());
         }
-        progress.tell(name, rig.gap.as_deref().unwrap_or("done"));
-        asked.push(rig);
+        progress.tell(name, said.gap.as_deref().unwrap_or("done"));
+        asked.push(said);
     }
     let words: Vec<String> = std::env::args().skip(1).collect();
     let mut results = Results {

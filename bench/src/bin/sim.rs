@@ -8,6 +8,7 @@ use std::time::Instant;
 use pgmx::sim::report::Report;
 use pgmx::sim::run::play;
 use pgmx::sim::scenario::Scenario;
+use pgmx_bench::rig::{self, NoPlan, Options};
 
 const HELP: &str = "\
 Plays the protocol on a bad network in virtual time; an oracle checks every delivery and every packet.
@@ -26,7 +27,7 @@ From 1000 seeds on every kind of fault and of ending must come in a twentieth of
 
 exit status: 0 all well, 1 a seed failed or something was not covered, 2 the arguments make no sense";
 
-struct Arguments {
+struct Plan {
     seeds: u64,
     first: u64,
     threads: usize,
@@ -35,27 +36,21 @@ struct Arguments {
     verbose: bool,
 }
 
-fn arguments() -> Result<Option<Arguments>, String> {
+fn plan(mut options: Options) -> Result<Plan, NoPlan> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut wanted = Arguments { seeds: 300, first: 1, threads, keep_going: false, seed: None, verbose: false };
-    let mut given = std::env::args().skip(1);
-    while let Some(argument) = given.next() {
-        let mut number = || {
-            let text = given.next().ok_or(format!("{argument} wants a number"))?;
-            text.parse::<u64>().map_err(|_| format!("{argument} {text}: not a number"))
-        };
-        match argument.as_str() {
-            "--seeds" => wanted.seeds = number()?,
-            "--first" => wanted.first = number()?,
-            "--threads" => wanted.threads = number()?.clamp(1, 256) as usize,
-            "--seed" => wanted.seed = Some(number()?),
-            "--keep-going" => wanted.keep_going = true,
-            "-v" | "--verbose" => wanted.verbose = true,
-            "-h" | "--help" => return Ok(None),
-            other => return Err(format!("unknown argument {other}")),
+    let mut plan = Plan { seeds: 300, first: 1, threads, keep_going: false, seed: None, verbose: false };
+    while let Some(option) = options.next()? {
+        match option.as_str() {
+            "--seeds" => plan.seeds = options.number(0..=u64::MAX)?,
+            "--first" => plan.first = options.number(0..=u64::MAX)?,
+            "--threads" => plan.threads = options.number(1..=256)? as usize,
+            "--seed" => plan.seed = Some(options.number(0..=u64::MAX)?),
+            "--keep-going" => plan.keep_going = true,
+            "-v" | "--verbose" => plan.verbose = true,
+            _ => return Err(options.unknown()),
         }
     }
-    Ok(Some(wanted))
+    Ok(plan)
 }
 
 fn replay(seed: u64, verbose: bool) -> ExitCode {
@@ -79,16 +74,9 @@ fn replay(seed: u64, verbose: bool) -> ExitCode {
 }
 
 fn main() -> ExitCode {
-    let wanted = match arguments() {
-        Ok(Some(wanted)) => wanted,
-        Ok(None) => {
-            println!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("{error}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
+    let wanted = match rig::planned(HELP, plan) {
+        Ok(plan) => plan,
+        Err(status) => return status,
     };
     if let Some(seed) = wanted.seed {
         return replay(seed, wanted.verbose);

@@ -528,6 +528,7 @@ mod tests {
     use crate::proving::machine::Machine;
     use crate::proving::plan;
     use crate::proving::results::{Fought, Sample};
+    use crate::rig::Options;
     use std::collections::HashSet;
 
     fn played(id: &str, values: &[(&str, &[f64])]) -> Played {
@@ -571,7 +572,7 @@ mod tests {
 
     #[test]
     fn every_play_that_a_bar_names_is_in_the_quick_plan_and_no_name_stands_twice() {
-        let plan = plan::read(["--quick".to_owned()].into_iter()).expect("sound").expect("a plan");
+        let plan = plan::read(Options::of("--quick")).expect("sound");
         let there: HashSet<(String, String)> =
             plan.bouts().iter().flat_map(|bout| bout.plays.iter().map(|play| (bout.name.clone(), play.id()))).collect();
         let mut names = HashSet::new();

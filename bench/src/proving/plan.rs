@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Bout, Pace, Play, Setting, Task, Way, Who};
+use crate::rig::{NoPlan, Options};
 
 /// What the program says about itself.
 pub const USAGE: &str = "\
@@ -90,37 +91,30 @@ pub struct Plan {
     pub out: PathBuf,
 }
 
-/// Reads the command line; `None` if only help was asked for.
+/// Reads the command line.
 ///
 /// # Errors
-/// What makes no sense.
-pub fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Plan>, String> {
+/// What makes no sense, or that help was asked for.
+pub fn read(mut options: Options) -> Result<Plan, NoPlan> {
     let (mut extent, mut repetitions, mut milliseconds) = (Extent::Whole, None, None);
     let (mut only, mut out) = (Vec::new(), PathBuf::from("bench/report"));
     let (mut list, mut json, mut redraw) = (false, false, false);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
-        let mut number = |most: u64| {
-            let text = value()?;
-            let number = text.parse().ok().filter(|number| (1..=most).contains(number));
-            number.ok_or_else(|| format!("{word} {text}: a number from 1 to {most}"))
-        };
-        match word.as_str() {
-            "--help" | "-h" => return Ok(None),
+    while let Some(option) = options.next()? {
+        match option.as_str() {
             "--quick" => extent = Extent::Quick,
             "--smoke" => extent = Extent::Smoke,
             "--list" => list = true,
             "--json" => json = true,
             "--redraw" => redraw = true,
-            "--repetitions" => repetitions = Some(number(1000)?),
-            "--milliseconds" => milliseconds = Some(number(60_000)?),
-            "--only" => only.extend(value()?.split(',').filter(|word| !word.is_empty()).map(String::from)),
-            "--out" => out = value()?.into(),
-            "--matrix" => match value()?.as_str() {
+            "--repetitions" => repetitions = Some(options.number(1..=1000)?),
+            "--milliseconds" => milliseconds = Some(options.number(1..=60_000)?),
+            "--only" => only.extend(options.value()?.split(',').filter(|word| !word.is_empty()).map(String::from)),
+            "--out" => out = options.value()?.into(),
+            "--matrix" => match options.value()?.as_str() {
                 "full" => extent = Extent::Matrix,
-                other => return Err(format!("--matrix {other}: there is only `full`")),
+                other => return Err(format!("--matrix {other}: there is only `full`").into()),
             },
-            _ => return Err(format!("{word} is not known")),
+            _ => return Err(options.unknown()),
         }
     }
     let (usual, time) = match extent {
@@ -130,7 +124,7 @@ pub fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Plan>, Str
     };
     let repetitions = repetitions.unwrap_or(usual) as usize;
     let time = Duration::from_millis(milliseconds.unwrap_or(time));
-    Ok(Some(Plan { extent, repetitions, time, only, list, json, redraw, out }))
+    Ok(Plan { extent, repetitions, time, only, list, json, redraw, out })
 }
 
 impl Plan {
@@ -333,12 +327,12 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn planned(line: &str) -> Result<Option<Plan>, String> {
-        read(line.split_whitespace().map(String::from))
+    fn planned(line: &str) -> Result<Plan, NoPlan> {
+        read(Options::of(line))
     }
 
     fn bouts(line: &str) -> Vec<Bout> {
-        planned(line).expect("sound").expect("a plan").bouts()
+        planned(line).expect("sound").bouts()
     }
 
     #[test]
@@ -346,8 +340,8 @@ mod tests {
         for line in ["--fast", "--repetitions 0", "--repetitions", "--matrix some", "--milliseconds soon"] {
             assert!(planned(line).is_err(), "{line}");
         }
-        assert!(planned("--quick --help").expect("help").is_none());
-        let plan = planned("--quick --repetitions 7 --only tail,repair --json").expect("sound").expect("a plan");
+        assert_eq!(planned("--quick --help").err(), Some(NoPlan::Help));
+        let plan = planned("--quick --repetitions 7 --only tail,repair --json").expect("sound");
         assert_eq!((plan.repetitions, plan.time, plan.json), (7, Duration::from_millis(500), true));
         assert!(plan.wants("tail/xdp") && !plan.wants("calls"));
     }

@@ -5,8 +5,11 @@ use std::rc::Rc;
 
 use super::*;
 use crate::frame::{Layout, Outgoing, To};
+use crate::link::Channel;
 use crate::link::memory::{Hub, MemoryLink};
 use crate::protocol::config::Profile;
+use crate::protocol::receiver::ReceiverConfig;
+use crate::protocol::source::SourceConfig;
 use crate::protocol::{Delivery, Event};
 use crate::wire::build::{self, NakOptions, NakType, Session};
 use crate::wire::{Gsi, Nak, Sqn};

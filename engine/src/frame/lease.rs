@@ -14,18 +14,14 @@
 //!
 //! Invariant behind the `unsafe` below: *a frame whose place is `Leased` has no token, so that nobody writes its octets; it stays in
 //! that place until its number comes home, which the drop of its last lease sends, once.* When the pool goes first, its leases stay
-//! readable: they own the memory from then on, and the last of them frees it.
-//!
-//! **Nobody starves the rest.** A subscriber's quota bounds the frames it holds. Beyond that, [`Pool::lease_for`] refuses while fewer than
-//! *fill reserve + reorder reserve* frames are free. Those frames are not leased, and only the same test lets more be leased; so at every
-//! moment at least that many frames outside the windows are not leased, whatever subscribers do. A link's receive buffers, what
-//! receivers hold out of order and control packets share them; with a reserve of their sum, reception and repair go on. What is refused
-//! goes back to the caller, who copies it elsewhere ([`Pool::copy_from`] into a pool for that) or drops it, and says so.
+//! readable: they own the memory from then on, and the last of them frees it. How many frames a subscriber may hold is the business of
+//! `quota`.
 
 use core::ptr::NonNull;
 use std::sync::Arc;
 
 use super::pool::{Frame, Place, Pool};
+use super::quota::{Quotas, UNBOUNDED};
 use super::slab::{Chunks, Slab};
 use crate::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::mpsc::Homecoming;
@@ -309,25 +305,6 @@ impl<'l> Iterator for LeaseChunks<'l> {
     }
 }
 
-/// A subscriber's share of a pool's frames: see [`Pool::add_quota`].
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a quota that is dropped bounds nobody: remove it from its pool"]
-pub struct QuotaId {
-    pool: u32,
-    number: u16,
-}
-
-/// Nobody's: frames that were leased without a quota.
-const UNBOUNDED: u16 = 0;
-
-#[derive(Debug)]
-struct Quota {
-    most: u32,
-    held: u32,
-    /// Its subscriber is gone; the number serves another once the frames are home.
-    is_retired: bool,
-}
-
 /// The worker's side of the leases, a part of its pool.
 #[derive(Debug)]
 pub(super) struct Leasing {
@@ -336,24 +313,14 @@ pub(super) struct Leasing {
     at: NonNull<Leases>,
     /// Leases out, each with all its frames.
     out: usize,
-    /// By frame: whose quota it counts against while it is leased.
-    owner: Box<[u16]>,
-    /// The first is nobody's.
-    quotas: Vec<Quota>,
+    pub(super) quotas: Quotas,
 }
 
 impl Leasing {
     fn new(slab: &Arc<Slab>) -> Self {
-        let unbounded = Quota { most: u32::MAX, held: 0, is_retired: false };
         let table = Arc::new(Leases::new(slab));
         let at = NonNull::new(Arc::as_ptr(&table).cast_mut()).expect("an Arc is somewhere");
-        Self {
-            table,
-            at,
-            out: 0,
-            owner: vec![UNBOUNDED; slab.layout().frames as usize].into(),
-            quotas: vec![unbounded],
-        }
+        Self { table, at, out: 0, quotas: Quotas::new(slab.layout().frames) }
     }
 }
 
@@ -378,7 +345,7 @@ impl Drop for Leasing {
 }
 
 impl Pool {
-    fn leasing(&mut self) -> &mut Leasing {
+    pub(super) fn leasing(&mut self) -> &mut Leasing {
         let slab = &self.slab;
         self.leasing.get_or_insert_with(|| Box::new(Leasing::new(slab)))
     }
@@ -405,71 +372,6 @@ impl Pool {
         self.lease_out(UNBOUNDED, frames)
     }
 
-    /// Leases a frame against a subscriber's quota; gives it back when the quota is used up or the free frames are down to the reserves.
-    #[inline]
-    pub fn lease_for(&mut self, quota: &QuotaId, frame: Frame) -> Result<Leased, Frame> {
-        if self.lease_room(quota) == 0 {
-            return Err(frame);
-        }
-        Ok(self.lease_out(quota.number, core::iter::once(frame)))
-    }
-
-    /// Leases the frames of one message as one, against a subscriber's quota; leaves them where they are when there is no room for all.
-    ///
-    /// # Panics
-    /// As [`Pool::lease_chain`].
-    pub fn lease_chain_for(&mut self, quota: &QuotaId, frames: &mut Vec<Frame>) -> Option<Leased> {
-        let fits = frames.len() <= self.lease_room(quota) as usize;
-        fits.then(|| self.lease_out(quota.number, frames.drain(..)))
-    }
-
-    /// Frames that [`Pool::lease_for`] would lease against this quota now.
-    ///
-    /// # Panics
-    /// If the quota is of another pool.
-    #[inline]
-    pub fn lease_room(&self, quota: &QuotaId) -> u32 {
-        assert!(quota.pool == self.id(), "a quota of another pool");
-        if self.spare() < self.reorder_reserve {
-            return 0;
-        }
-        self.leasing.as_ref().map_or(0, |leasing| {
-            let Quota { most, held, .. } = leasing.quotas[quota.number as usize];
-            most - held
-        })
-    }
-
-    /// Frames that are leased against this quota.
-    pub fn leased_to(&self, quota: &QuotaId) -> u32 {
-        assert!(quota.pool == self.id(), "a quota of another pool");
-        self.leasing.as_ref().map_or(0, |leasing| leasing.quotas[quota.number as usize].held)
-    }
-
-    /// A quota of `frames` for a new subscriber.
-    ///
-    /// # Panics
-    /// With the 65,536th.
-    pub fn add_quota(&mut self, frames: u32) -> QuotaId {
-        let pool = self.id();
-        let quotas = &mut self.leasing().quotas;
-        let fresh = Quota { most: frames, held: 0, is_retired: false };
-        let number = if let Some(at) = quotas.iter().position(|quota| quota.is_retired && quota.held == 0) {
-            quotas[at] = fresh;
-            at
-        } else {
-            quotas.push(fresh);
-            quotas.len() - 1
-        };
-        QuotaId { pool, number: number.try_into().expect("at most 65,535 quotas") }
-    }
-
-    /// Ends a quota. What is leased against it comes home as before.
-    #[allow(clippy::needless_pass_by_value)] // the quota ends here
-    pub fn remove_quota(&mut self, quota: QuotaId) {
-        assert!(quota.pool == self.id(), "a quota of another pool");
-        self.leasing().quotas[quota.number as usize].is_retired = true;
-    }
-
     /// Takes back the frames whose last lease was dropped; returns how many. Once an iteration: a load when there are none.
     ///
     /// # Panics
@@ -482,7 +384,7 @@ impl Pool {
 
     fn collect_arrived(&mut self) -> usize {
         let Some(leasing) = self.leasing.as_deref_mut() else { return 0 };
-        let Leasing { table, out, owner, quotas, .. } = leasing;
+        let Leasing { table, out, quotas, .. } = leasing;
         let before = self.free_count;
         for head in table.home.take() {
             *out -= 1;
@@ -492,7 +394,7 @@ impl Pool {
                 let place = &mut self.place[index as usize];
                 assert!(*place == Place::Leased, "frame {index} came home, but was not leased");
                 *place = Place::Free;
-                quotas[owner[index as usize] as usize].held -= 1;
+                quotas.came_home(index);
                 self.free[self.free_count] = index;
                 self.free_count += 1;
                 index = table.piece(index).next;
@@ -502,7 +404,7 @@ impl Pool {
     }
 
     #[inline]
-    fn lease_out(&mut self, owner: u16, frames: impl Iterator<Item = Frame>) -> Leased {
+    pub(super) fn lease_out(&mut self, owner: u16, frames: impl Iterator<Item = Frame>) -> Leased {
         let (mut head, mut last, mut len) = (END, None, 0_u64);
         for frame in frames {
             self.check_range(&frame);
@@ -512,8 +414,7 @@ impl Pool {
             let piece = Piece { index: frame.index(), next: END, start: frame.start(), len: frame.len() as u16 };
             len += u64::from(piece.len);
             let leasing = self.leasing();
-            leasing.owner[piece.index as usize] = owner;
-            leasing.quotas[owner as usize].held += 1;
+            leasing.quotas.leased(piece.index, owner);
             leasing.table.set(piece);
             match last.replace(piece) {
                 None => head = piece.index,

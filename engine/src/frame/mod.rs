@@ -5,6 +5,7 @@
 //!    └─ Pool    hands out frames, takes them back, counts them          (one thread: the worker's)
 //!        ├─ Frame     move-only token: whoever holds it owns the bytes of that frame
 //!        ├─ Leased, Lease   a delivered frame that any thread may read; comes home with its last reader
+//!        ├─ QuotaId    a subscriber's share: how many it may hold
 //!        └─ Run       contiguous frames set aside for one transmit window
 //!             └─ Window   slot `position & mask` is frame `base + (position & mask)`
 //!                  ├─ Writer   the publisher's half: claim, write in place, commit
@@ -30,12 +31,14 @@ mod lease;
 mod octets;
 mod parcel;
 mod pool;
+mod quota;
 mod slab;
 mod window;
 
-pub use lease::{Lease, LeaseChunks, Leased, Leases, QuotaId};
+pub use lease::{Lease, LeaseChunks, Leased, Leases};
 pub use octets::copy_octets;
 pub use parcel::{Batch, Drain, Incoming, Outgoing, PathFacts, Peek, RxBatch, Tail, To, TxBatch};
 pub use pool::{Census, Frame, Pool, Run};
+pub use quota::QuotaId;
 pub use slab::{Layout, Slab, SlabError};
 pub use window::{Apdu, Claim, ClaimApdu, ClaimError, Reader, Slot, SlotLayout, Writer, window};

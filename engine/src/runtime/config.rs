@@ -4,10 +4,26 @@
 
 use core::net::IpAddr;
 
-use crate::protocol::config::Profile;
+use crate::protocol::config::{ConfigError, Profile};
 use crate::protocol::receiver::{OnLoss, Order, ReceiverConfig};
 use crate::protocol::source::{Linger, Rate, SourceConfig};
 use crate::wire::Tsi;
+
+/// Messages that may wait anywhere, at the most: 6 s at 10 Gbit/s in full packets. Places are allocated when the session begins; more
+/// of them is a mistake that would take the memory of others.
+const WAITING_MAX: usize = 1 << 22;
+
+/// Methods that say one value each, of those that follow the profile unless they are said.
+macro_rules! wishes {
+    ($($(#[$doc:meta])* $name:ident($value:ident: $kind:ty) => $field:ident;)+) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $value: $kind) -> Self {
+            self.wishes.$field = Some($value);
+            self
+        }
+    )+};
+}
 
 /// What a publisher is asked to be.
 ///
@@ -19,10 +35,16 @@ use crate::wire::Tsi;
 #[derive(Clone, Debug)]
 pub struct PublisherConfig {
     base: Base<SourceConfig>,
-    profile: Option<Profile>,
     pub(super) interface: Option<String>,
-    pub(super) tsi: Option<Tsi>,
     pub(super) queue: usize,
+    pub(super) wishes: SourceWishes,
+}
+
+/// What was said of a session; the rest follows its base.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SourceWishes {
+    profile: Option<Profile>,
+    pub(super) tsi: Option<Tsi>,
     batch: Option<bool>,
     window: Option<u32>,
     rate: Option<Rate>,
@@ -47,25 +69,7 @@ impl PublisherConfig {
     }
 
     fn over(base: Base<SourceConfig>) -> Self {
-        Self {
-            base,
-            profile: None,
-            interface: None,
-            tsi: None,
-            queue: QUEUE,
-            batch: None,
-            window: None,
-            rate: None,
-            linger: None,
-            late_join: None,
-        }
-    }
-
-    /// With another profile than the engine's.
-    #[must_use]
-    pub fn profile(mut self, profile: Profile) -> Self {
-        self.profile = Some(profile);
-        self
+        Self { base, interface: None, queue: QUEUE, wishes: SourceWishes::default() }
     }
 
     /// On this interface of the engine: its name, number or address.
@@ -75,46 +79,21 @@ impl PublisherConfig {
         self
     }
 
-    /// With this TSI instead of one of the host's own.
-    #[must_use]
-    pub fn tsi(mut self, tsi: Tsi) -> Self {
-        self.tsi = Some(tsi);
-        self
-    }
-
-    /// Whether small messages may share packets: [`SourceConfig::batch`].
-    #[must_use]
-    pub fn batch(mut self, batch: bool) -> Self {
-        self.batch = Some(batch);
-        self
-    }
-
-    /// Packets that the transmit window holds: [`SourceConfig::window_slots`].
-    #[must_use]
-    pub fn window(mut self, slots: u32) -> Self {
-        self.window = Some(slots);
-        self
-    }
-
-    /// The rate that it never exceeds: [`SourceConfig::rate`].
-    #[must_use]
-    pub fn rate(mut self, rate: Rate) -> Self {
-        self.rate = Some(rate);
-        self
-    }
-
-    /// How long repairs are served after its end: [`SourceConfig::linger`].
-    #[must_use]
-    pub fn linger(mut self, linger: Linger) -> Self {
-        self.linger = Some(linger);
-        self
-    }
-
-    /// Percent of the window that late joiners may ask for: [`SourceConfig::late_join_percent`].
-    #[must_use]
-    pub fn late_join(mut self, percent: u8) -> Self {
-        self.late_join = Some(percent);
-        self
+    wishes! {
+        /// With another profile than the engine's.
+        profile(profile: Profile) => profile;
+        /// With this TSI instead of one of the host's own.
+        tsi(tsi: Tsi) => tsi;
+        /// Whether small messages may share packets: [`SourceConfig::batch`].
+        batch(batch: bool) => batch;
+        /// Packets that the transmit window holds: [`SourceConfig::window_slots`].
+        window(slots: u32) => window;
+        /// The rate that it never exceeds: [`SourceConfig::rate`].
+        rate(rate: Rate) => rate;
+        /// How long repairs are served after its end: [`SourceConfig::linger`].
+        linger(linger: Linger) => linger;
+        /// Percent of the window that late joiners may ask for: [`SourceConfig::late_join_percent`].
+        late_join(percent: u8) => late_join;
     }
 
     /// Messages that may wait in the queue of a [`SharedPublisher`](super::SharedPublisher): as much again as the window holds back.
@@ -124,17 +103,20 @@ impl PublisherConfig {
         self
     }
 
-    pub(super) fn resolve(&self, profile: Profile) -> SourceConfig {
+    /// What the session is to be; what the session checks by itself is left to it.
+    pub(super) fn resolve(&self, profile: Profile) -> Result<SourceConfig, ConfigError> {
+        check_waiting("queue", self.queue)?;
+        let SourceWishes { profile: own, tsi: _, batch, window, rate, linger, late_join } = self.wishes;
         let mut config = match &self.base {
-            Base::Channel(group, port) => SourceConfig::profile(self.profile.unwrap_or(profile), *group, *port),
+            Base::Channel(group, port) => SourceConfig::profile(own.unwrap_or(profile), *group, *port),
             Base::Exact(config) => (**config).clone(),
         };
-        config.batch = self.batch.unwrap_or(config.batch);
-        config.window_slots = self.window.unwrap_or(config.window_slots);
-        config.rate = self.rate.unwrap_or(config.rate);
-        config.linger = self.linger.unwrap_or(config.linger);
-        config.late_join_percent = self.late_join.or(config.late_join_percent);
-        config
+        config.batch = batch.unwrap_or(config.batch);
+        config.window_slots = window.unwrap_or(config.window_slots);
+        config.rate = rate.unwrap_or(config.rate);
+        config.linger = linger.unwrap_or(config.linger);
+        config.late_join_percent = late_join.or(config.late_join_percent);
+        Ok(config)
     }
 }
 
@@ -143,6 +125,11 @@ impl From<SourceConfig> for PublisherConfig {
     fn from(config: SourceConfig) -> Self {
         Self::over(Base::Exact(Box::new(config)))
     }
+}
+
+fn check_waiting(field: &'static str, messages: usize) -> Result<(), ConfigError> {
+    let allowed = format_args!("at most {WAITING_MAX} messages may wait");
+    ConfigError::unless(messages <= WAITING_MAX, field, messages, allowed)
 }
 
 /// What a subscriber is asked to be.
@@ -157,12 +144,18 @@ impl From<SourceConfig> for PublisherConfig {
 #[derive(Clone, Debug)]
 pub struct SubscriberConfig {
     bases: Vec<Base<ReceiverConfig>>,
-    profile: Option<Profile>,
     pub(super) interfaces: Vec<String>,
     pub(super) ring: usize,
     pub(super) lease_frames: u32,
     pub(super) spill_frames: u32,
     sources: Vec<IpAddr>,
+    wishes: ReceiverWishes,
+}
+
+/// What was said of all channels of a subscriber; the rest follows their bases.
+#[derive(Clone, Debug, Default)]
+struct ReceiverWishes {
+    profile: Option<Profile>,
     on_loss: Option<OnLoss>,
     order: Option<Order>,
 }
@@ -183,14 +176,12 @@ impl SubscriberConfig {
     fn over(base: Base<ReceiverConfig>) -> Self {
         Self {
             bases: vec![base],
-            profile: None,
             interfaces: Vec::new(),
             ring: RING,
             lease_frames: LEASE_FRAMES,
             spill_frames: SPILL_FRAMES,
             sources: Vec::new(),
-            on_loss: None,
-            order: None,
+            wishes: ReceiverWishes::default(),
         }
     }
 
@@ -208,13 +199,6 @@ impl SubscriberConfig {
         self
     }
 
-    /// With another profile than the engine's.
-    #[must_use]
-    pub fn profile(mut self, profile: Profile) -> Self {
-        self.profile = Some(profile);
-        self
-    }
-
     /// On this interface of the engine, by name, number or address; and on others that are named so. Without any: on all.
     #[must_use]
     pub fn on(mut self, interface: &str) -> Self {
@@ -229,18 +213,13 @@ impl SubscriberConfig {
         self
     }
 
-    /// What an unrecoverable loss does: ends the session, or is skipped. Told it is either way.
-    #[must_use]
-    pub fn on_loss(mut self, on_loss: OnLoss) -> Self {
-        self.on_loss = Some(on_loss);
-        self
-    }
-
-    /// In which order messages come.
-    #[must_use]
-    pub fn order(mut self, order: Order) -> Self {
-        self.order = Some(order);
-        self
+    wishes! {
+        /// With another profile than the engine's.
+        profile(profile: Profile) => profile;
+        /// What an unrecoverable loss does: ends the session, or is skipped. Told it is either way.
+        on_loss(on_loss: OnLoss) => on_loss;
+        /// In which order messages come.
+        order(order: Order) => order;
     }
 
     /// Messages and news (a batch counts as one) that may wait until they are received.
@@ -264,18 +243,22 @@ impl SubscriberConfig {
         self
     }
 
-    pub(super) fn resolve(&self, profile: Profile) -> Vec<ReceiverConfig> {
+    /// What each channel is to be; what a receiver checks by itself is left to it.
+    pub(super) fn resolve(&self, profile: Profile) -> Result<Vec<ReceiverConfig>, ConfigError> {
+        check_waiting("ring", self.ring)?;
+        let ReceiverWishes { profile: own, on_loss, order } = self.wishes;
+        let profile = own.unwrap_or(profile);
         let resolve = |base: &Base<ReceiverConfig>| {
             let mut config = match base {
-                Base::Channel(group, port) => ReceiverConfig::profile(self.profile.unwrap_or(profile), *group, *port),
+                Base::Channel(group, port) => ReceiverConfig::profile(profile, *group, *port),
                 Base::Exact(config) => (**config).clone(),
             };
             config.sources.extend(&self.sources);
-            config.on_loss = self.on_loss.unwrap_or(config.on_loss);
-            config.order = self.order.unwrap_or(config.order);
+            config.on_loss = on_loss.unwrap_or(config.on_loss);
+            config.order = order.unwrap_or(config.order);
             config
         };
-        self.bases.iter().map(resolve).collect()
+        Ok(self.bases.iter().map(resolve).collect())
     }
 }
 
@@ -295,13 +278,17 @@ mod tests {
 
     #[test]
     fn what_is_not_said_follows_the_engines_profile_and_what_is_said_stays() {
-        let config = PublisherConfig::new(GROUP, 7500).window(64).linger(Linger::Full).resolve(Profile::LowLatency);
+        let config = PublisherConfig::new(GROUP, 7500)
+            .window(64)
+            .linger(Linger::Full)
+            .resolve(Profile::LowLatency)
+            .expect("sound");
         let mut wanted = SourceConfig::profile(Profile::LowLatency, GROUP, 7500);
         (wanted.window_slots, wanted.linger) = (64, Linger::Full);
         assert_eq!(config, wanted);
-        assert_eq!(PublisherConfig::from(wanted.clone()).resolve(Profile::Wan), wanted);
+        assert_eq!(PublisherConfig::from(wanted.clone()).resolve(Profile::Wan), Ok(wanted));
         let of_its_own = PublisherConfig::new(GROUP, 7500).profile(Profile::Windows).resolve(Profile::Lan);
-        assert_eq!(of_its_own, SourceConfig::profile(Profile::Windows, GROUP, 7500));
+        assert_eq!(of_its_own, Ok(SourceConfig::profile(Profile::Windows, GROUP, 7500)));
     }
 
     #[test]
@@ -309,9 +296,20 @@ mod tests {
         let mut exact = ReceiverConfig::profile(Profile::Wan, GROUP, 7502);
         exact.expiry = Duration::from_secs(7);
         let config = SubscriberConfig::new(GROUP, 7500).and(GROUP, 7501).and_exactly(exact).on_loss(OnLoss::Skip);
-        let all = config.resolve(Profile::Lan);
+        let all = config.resolve(Profile::Lan).expect("sound");
         assert_eq!(all.iter().map(|one| one.data_port).collect::<Vec<_>>(), [7500, 7501, 7502]);
         assert!(all.iter().all(|one| one.on_loss == OnLoss::Skip));
         assert_eq!((all[0].expiry, all[2].expiry), (Duration::from_secs(30), Duration::from_secs(7)));
+    }
+    #[test]
+    fn places_that_no_memory_has_room_for_are_refused_by_name() {
+        for none in [WAITING_MAX + 1, usize::MAX] {
+            let queue = PublisherConfig::new(GROUP, 7500).queue(none).resolve(Profile::Lan).map(drop);
+            let ring = SubscriberConfig::new(GROUP, 7500).ring(none).resolve(Profile::Lan).map(drop);
+            for (field, refused) in [("queue", queue), ("ring", ring)] {
+                let error = refused.expect_err(field);
+                assert_eq!((error.field, error.value), (field, none.to_string()));
+            }
+        }
     }
 }

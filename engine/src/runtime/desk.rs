@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   application ── post ──▶ commands (a lock, cold) ─┐
-//!               ── knock ─▶ pending ────────────────┼─▶ worker: one load an iteration
+//!               ── knock ─▶ a flag ─────────────────┼─▶ worker: two loads an iteration
 //!               ── ring ──▶ doorbell (if it sleeps) ─┘
 //!   worker ── close(why) ──▶ gone
 //! ```
@@ -91,8 +91,11 @@ pub(super) struct Desk {
     interface: Arc<str>,
     /// `None` when nobody takes them any more.
     commands: Mutex<Option<VecDeque<Command>>>,
-    /// Whether there is something to look at: commands, or a publisher that waits for room.
+    /// Whether there are commands.
     pending: AtomicBool,
+    /// Whether a publisher wants to be looked at. Apart from `pending`, because one that waits for room may knock with every try, and
+    /// what it wants is not behind the lock.
+    knocked: AtomicBool,
     /// Wakes the worker if it sleeps.
     doorbell: Doorbell,
     /// Whether it ever does.
@@ -108,6 +111,7 @@ impl Desk {
             interface,
             commands: Mutex::new(Some(VecDeque::new())),
             pending: AtomicBool::new(false),
+            knocked: AtomicBool::new(false),
             doorbell: Doorbell::new()?,
             sleeps,
             gone: OnceLock::new(),
@@ -151,7 +155,7 @@ impl Desk {
     /// Makes the worker look once more at what its publishers want.
     #[cold]
     pub(super) fn knock(&self) {
-        self.pending.store(true, Ordering::Release);
+        self.knocked.store(true, Ordering::Release);
         self.ring();
     }
 
@@ -161,7 +165,8 @@ impl Desk {
         let Some(queue) = commands.as_mut() else { return Err(self.epitaph()) };
         queue.push_back(command);
         drop(commands);
-        self.knock();
+        self.pending.store(true, Ordering::Release);
+        self.ring();
         Ok(())
     }
 
@@ -198,16 +203,22 @@ impl Desk {
 
     // What follows is the worker's.
 
-    /// Whether there is something to look at, which this call takes note of.
+    /// Whether somebody knocked, which this call takes note of.
+    #[inline]
+    pub(super) fn take_knock(&self) -> bool {
+        take(&self.knocked)
+    }
+
+    /// Whether there are commands, which this call takes note of.
     #[inline]
     pub(super) fn take_pending(&self) -> bool {
-        self.pending.load(Ordering::Relaxed) && self.pending.swap(false, Ordering::Acquire)
+        take(&self.pending)
     }
 
     /// Whether there is something to look at.
     #[inline]
     pub(super) fn is_pending(&self) -> bool {
-        self.pending.load(Ordering::Acquire)
+        self.pending.load(Ordering::Acquire) || self.knocked.load(Ordering::Acquire)
     }
 
     /// The oldest command.
@@ -226,6 +237,12 @@ impl Desk {
         // Outside of the lock: what a command carries may do anything when it is dropped.
         drop(left);
     }
+}
+
+/// Takes a flag down that the worker looks at once an iteration: a plain load while it is not up.
+#[inline]
+fn take(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed) && flag.swap(false, Ordering::Acquire)
 }
 
 /// An answer that is on its way.
@@ -277,6 +294,16 @@ impl From<Unanswered> for PublishError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_publisher_that_knocks_with_every_try_sends_the_worker_through_no_lock() {
+        let desk = Desk::new("eth0".into(), false).expect("a descriptor");
+        desk.knock();
+        assert!(desk.is_pending() && !desk.take_pending(), "no command, so that nobody looks for one behind the lock");
+        assert!(desk.take_knock() && !desk.is_pending());
+        let _asked = desk.ask(|reply| Command::Stats { reply }).expect("it is open");
+        assert!(!desk.take_knock() && desk.take_pending() && desk.next().is_some());
+    }
 
     #[test]
     fn who_learns_of_the_end_by_a_missing_answer_still_learns_the_reason() {

@@ -23,6 +23,7 @@ use crate::link::Channel;
 use crate::link::auto::Path;
 use crate::link::survey::Survey;
 use crate::protocol::config::Profile;
+use crate::protocol::source::SourceConfig;
 use crate::sync::bell::Bell;
 use crate::sync::spsc;
 use crate::time::{Time, nanos};
@@ -150,15 +151,16 @@ impl Engine {
     fn begin(
         &self,
         config: &PublisherConfig,
+        session: SourceConfig,
         queue: Option<Arc<Queue>>,
     ) -> Result<(&Arc<Desk>, Begun, Tsi), EngineError> {
         let Hand { desk, .. } = self.place(config.interface.as_deref())?;
-        let port = match config.tsi {
+        let port = match config.wishes.tsi {
             Some(tsi) => Port::chosen(tsi),
             None => self.tsis.open().ok_or(EngineError::NoPort)?,
         };
         let (tsi, seed) = (port.tsi(), self.seed());
-        let config = Box::new(config.resolve(self.profile));
+        let config = Box::new(session);
         desk.enter();
         let asked = desk.ask(|reply| Command::Begin { config, port, seed, queue, reply });
         let begun = asked.and_then(|asked| asked.wait().map_err(|_| desk.epitaph()));
@@ -174,15 +176,17 @@ impl Engine {
 
     /// Begins a session, for one thread to publish into.
     pub fn publisher(&self, config: &PublisherConfig) -> Result<Publisher, EngineError> {
-        let (desk, mut begun, ..) = self.begin(config, None)?;
+        let (desk, mut begun, ..) = self.begin(config, config.resolve(self.profile)?, None)?;
         let session = begun.publisher.take().ok_or_else(|| desk.epitaph())?;
         Ok(Publisher::new(desk.clone(), session, begun))
     }
 
     /// Begins a session, for many threads to publish into.
     pub fn shared_publisher(&self, config: &PublisherConfig) -> Result<SharedPublisher, EngineError> {
+        // Checked before there is a queue: that allocates.
+        let session = config.resolve(self.profile)?;
         let queue = Arc::new(Queue::new(config.queue));
-        let (desk, begun, tsi) = self.begin(config, Some(queue.clone()))?;
+        let (desk, begun, tsi) = self.begin(config, session, Some(queue.clone()))?;
         Ok(SharedPublisher::new(desk.clone(), queue, begun.id, tsi, begun.message_max))
     }
 
@@ -200,7 +204,7 @@ impl Engine {
         if config.interfaces.is_empty() {
             feeding.extend(&self.workers);
         }
-        let configs = config.resolve(self.profile);
+        let configs = config.resolve(self.profile)?;
         let channels = configs.iter().map(|one| Channel { group: one.group, data_port: one.data_port }).collect();
         let bell = Arc::new(Bell::new());
         let mut subscriber = Subscriber::new(channels, bell.clone());

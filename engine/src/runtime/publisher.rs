@@ -5,7 +5,8 @@
 //!      └─ full: back-pressure, in four forms: an error now, a wait, a wait with an end, a future
 //! ```
 //!
-//! Guards: nothing is lost for want of room; a worker that is gone is an error at the next call, and ends every wait.
+//! Guards: nothing is lost for want of room; a worker that is gone is an error at the next call, and ends every wait; what was committed
+//! after the end of its session is told by whatever is asked next.
 
 use core::future::poll_fn;
 use core::ops::{Deref, DerefMut};
@@ -315,6 +316,7 @@ impl Publisher {
     }
 
     /// Waits until everything that was committed has left this host, for `at_most` so long. Repairs may still be asked for.
+    /// [`PublishError::Closed`] at once if some of it never will.
     pub fn flush(&mut self, at_most: Duration) -> Result<(), PublishError> {
         let (id, until) = (self.id, Some(self.session.next_sqn()));
         let asked = self.desk.ask(|reply| Command::Flush { id, until, reply })?;
@@ -397,6 +399,9 @@ fn gather(session: &mut Session, pieces: &[IoSlice<'_>]) -> Result<u64, ClaimErr
 }
 
 /// Room for a message, being written. Derefs to it; dropped without [`Claim::commit`] it leaves no trace.
+///
+/// An engine that closes ends its sessions whatever is being written. What is committed after that never leaves, and a commit costs too
+/// little to find out: the next claim, [`Publisher::flush`] and [`Publisher::close`] say [`PublishError::Closed`].
 #[must_use = "a claim that is not committed is abandoned"]
 pub struct Claim<'p> {
     inner: frame::Claim<'p>,
@@ -538,7 +543,8 @@ pub struct Closing {
 }
 
 impl Closing {
-    /// Waits until the session is over, lingering included, for `at_most` so long. Returns what it counted: once, then it is closed.
+    /// Waits until the session is over, lingering included, for `at_most` so long. Returns what it counted: once, then it is closed. It is
+    /// closed from the beginning if the end was to be graceful, but came before a message that was committed late.
     pub fn wait(&self, at_most: Duration) -> Result<SourceStats, PublishError> {
         self.answer.as_ref().map_err(Clone::clone)?.recv_timeout(at_most).map_err(|error| match error {
             RecvTimeoutError::Timeout => PublishError::TimedOut,

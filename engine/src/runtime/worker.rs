@@ -28,7 +28,7 @@ use crate::link::{Link, LinkError, fine_timers};
 use crate::protocol::LossCause;
 use crate::protocol::config::ConfigError;
 use crate::protocol::receiver::ReceiverConfig;
-use crate::protocol::source::{SourceConfig, SourceState, SourceStats};
+use crate::protocol::source::{Source, SourceConfig, SourceState, SourceStats};
 use crate::time::{Time, nanos};
 use crate::wire::Sqn;
 
@@ -63,6 +63,8 @@ struct Running {
     drain: Option<Drain>,
     /// It is to be closed, as soon as the queue is empty.
     closing: bool,
+    /// Its publisher gave it up, with all that had not left.
+    abandoned: bool,
     /// The worker stops without it: nobody asked for its end, or it took too long. How many SPMs had left when it was aborted.
     left: Option<u64>,
     /// Who wants to know when it is over.
@@ -101,6 +103,7 @@ struct Stop {
 pub(super) struct Worker<L> {
     endpoint: Endpoint<L>,
     post: Post,
+    /// One for each source of the endpoint, in the same order: see [`sessions`].
     running: Vec<Running>,
     desk: Arc<Desk>,
     clock: Clock,
@@ -134,7 +137,8 @@ impl<L: Link> Worker<L> {
         loop {
             let now = self.clock.now();
             self.iterations += 1;
-            let mut worked = 0;
+            // A knock is work: a publisher wants to be looked at.
+            let mut worked = usize::from(self.desk.take_knock());
             if self.desk.take_pending() {
                 worked += self.obey(now);
             }
@@ -157,12 +161,11 @@ impl<L: Link> Worker<L> {
     #[inline]
     fn look_after(&mut self, now: Time) -> usize {
         let mut worked = 0;
-        let mut over = None;
-        for (at, running) in self.running.iter_mut().enumerate() {
+        let (mut over, mut flushing) = (None, false);
+        for (at, (running, source)) in sessions(&mut self.running, &mut self.endpoint).enumerate() {
             if let Some(drain) = &mut running.drain {
                 worked += drain.run();
             }
-            let Some(source) = self.endpoint.source(running.id) else { continue };
             let (trail, lead) = source.window();
             if trail != running.trail {
                 running.trail = trail;
@@ -174,20 +177,19 @@ impl<L: Link> Worker<L> {
                 running.lead = lead;
                 running.headway.set_lead(lead);
             }
-            if !running.flushes.is_empty() {
-                settle_flushes(running, lead, self.endpoint.deadline() == Some(Time::ZERO));
-            }
+            flushing |= !running.flushes.is_empty();
             if running.closing && running.drain.as_ref().is_none_or(Drain::is_empty) {
                 running.closing = false;
-                if let Some(source) = self.endpoint.source_mut(running.id) {
-                    source.close(now);
-                    running.tell_closed();
-                    worked += 1;
-                }
+                source.close(now);
+                running.tell_closed();
+                worked += 1;
             }
-            if self.endpoint.source(running.id).is_some_and(|source| source.state() == SourceState::Done) {
+            if source.state() == SourceState::Done {
                 over = Some(at);
             }
+        }
+        if flushing {
+            self.settle_flushes();
         }
         if let Some(at) = over {
             self.bury(at);
@@ -201,17 +203,45 @@ impl<L: Link> Worker<L> {
         worked
     }
 
+    /// Answers those who wait for messages to leave, as far as they have, or never will.
+    #[cold]
+    fn settle_flushes(&mut self) {
+        // What the link has no room for is not out yet.
+        let is_full = self.endpoint.deadline() == Some(Time::ZERO);
+        for (running, source) in sessions(&mut self.running, &mut self.endpoint) {
+            let Running { flushes, drain, lead, .. } = running;
+            for flush in flushes.iter_mut().filter(|flush| flush.until.is_none()) {
+                flush.until = drain.as_ref().and_then(|drain| drain.sqn_after(flush.end));
+            }
+            flushes.retain(|Flush { until, reply, .. }| {
+                // The packet before `until` is not after the lead: it was handed to the link, which has room left: it has left.
+                let left = until.is_some_and(|until| !until.prev().is_after(*lead));
+                if left && !is_full {
+                    let _ = reply.send(());
+                }
+                // Dropped without an answer, it tells its asker that the session is closed.
+                let never = !left && until.is_some() && source.is_final();
+                !(left && !is_full || never)
+            });
+        }
+    }
+
     /// A session is over: its memory comes back, and who waited for that learns what it counted.
     #[cold]
     fn bury(&mut self, at: usize) {
-        let running = self.running.swap_remove(at);
-        let stats = self.endpoint.source(running.id).map(|source| *source.stats()).unwrap_or_default();
+        // In order: see `sessions`.
+        let running = self.running.remove(at);
+        let source = self.endpoint.source(running.id);
+        let (stats, is_cut) = source.map(|source| (*source.stats(), source.is_cut())).unwrap_or_default();
         self.endpoint.remove_source(running.id);
         self.desk.leave();
         running.tell_closed();
-        // Whoever still waits for a flush learns that the session is closed.
-        for mourner in running.mourners {
-            let _ = mourner.send(stats);
+        // Whoever still waits for a flush learns that the session is closed; so does who asked for a graceful end and committed
+        // something when there was no more room for it.
+        if running.abandoned || !is_cut {
+            for mourner in running.mourners {
+                let _ = mourner.send(stats);
+            }
         }
     }
 
@@ -260,8 +290,7 @@ impl<L: Link> Worker<L> {
     /// Takes the commands.
     #[cold]
     fn obey(&mut self, now: Time) -> usize {
-        // A knock without a command is work too: a publisher wants to be looked at.
-        let mut taken = 1;
+        let mut taken = 0;
         while let Some(command) = self.desk.next() {
             taken += 1;
             self.take(now, command);
@@ -340,6 +369,7 @@ impl<L: Link> Worker<L> {
             lead: first.prev(),
             drain,
             closing: false,
+            abandoned: false,
             left: None,
             mourners: Vec::new(),
             flushes: Vec::new(),
@@ -402,7 +432,7 @@ impl<L: Link> Worker<L> {
                 running.tell_closed();
             }
             Close::Abort(code) => {
-                running.closing = false;
+                (running.closing, running.abandoned) = (false, true);
                 if let Some(source) = self.endpoint.source_mut(id) {
                     source.abort(now, code);
                 }
@@ -414,8 +444,7 @@ impl<L: Link> Worker<L> {
     }
 
     fn begin_to_stop(&mut self, now: Time, gracefully: bool, until: Time) {
-        for running in &mut self.running {
-            let Some(source) = self.endpoint.source_mut(running.id) else { continue };
+        for (running, source) in sessions(&mut self.running, &mut self.endpoint) {
             if gracefully {
                 running.closing |= source.state() == SourceState::Open;
                 running.tell_closed();
@@ -436,8 +465,7 @@ impl<L: Link> Worker<L> {
         if is_late && !stop.gave_up {
             stop.gave_up = true;
             // Sessions that serve repairs have said their end. The others say now that there is no more.
-            for running in &mut self.running {
-                let Some(source) = self.endpoint.source_mut(running.id) else { continue };
+            for (running, source) in sessions(&mut self.running, &mut self.endpoint) {
                 if running.left.is_none() && matches!(source.state(), SourceState::Open | SourceState::Draining) {
                     running.left = Some(source.stats().spms);
                     source.abort(now, 0);
@@ -449,11 +477,9 @@ impl<L: Link> Worker<L> {
         }
         // Receivers of a session that was left are told by the next SPM, which the rate may hold back; one that was closed serves repairs
         // as long as there is time.
-        let is_done = |running: &Running| {
-            let spms = self.endpoint.source(running.id).map(|source| source.stats().spms);
-            running.left.map_or(is_late, |before| spms != Some(before))
-        };
-        self.endpoint.deadline() != Some(Time::ZERO) && self.running.iter().all(is_done)
+        self.endpoint.deadline() != Some(Time::ZERO)
+            && sessions(&mut self.running, &mut self.endpoint)
+                .all(|(running, source)| running.left.map_or(is_late, |before| source.stats().spms != before))
     }
 
     /// Ends everything, and gives back all that is not in the hands of the application. Says where the frames are.
@@ -478,6 +504,18 @@ impl<L: Link> Worker<L> {
         drop(running);
         drop(endpoint);
     }
+}
+
+/// Every session with its source, without a search: sessions begin and end in the endpoint and here together, so that the order is the
+/// same.
+fn sessions<'w, L: Link>(
+    running: &'w mut [Running],
+    endpoint: &'w mut Endpoint<L>,
+) -> impl Iterator<Item = (&'w mut Running, &'w mut Source)> {
+    running.iter_mut().zip(endpoint.sources_mut()).map(|(running, (id, source))| {
+        assert!(running.id == id, "a session that is not where its source is");
+        (running, source)
+    })
 }
 
 /// The life of a thread: to work, and to end so that everybody knows.
@@ -506,20 +544,4 @@ pub(super) fn work<L: Link>(mut worker: Worker<L>) -> Ended {
 fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
-}
-
-#[cold]
-fn settle_flushes(running: &mut Running, lead: Sqn, is_full: bool) {
-    let Running { flushes, drain, .. } = running;
-    for flush in flushes.iter_mut().filter(|flush| flush.until.is_none()) {
-        flush.until = drain.as_ref().and_then(|drain| drain.sqn_after(flush.end));
-    }
-    flushes.retain(|Flush { until, reply, .. }| {
-        // The packet before `until` is not after the lead: it was handed to the link, which has room left: it has left.
-        let left = until.is_some_and(|until| !until.prev().is_after(lead));
-        if left && !is_full {
-            let _ = reply.send(());
-        }
-        !left || is_full
-    });
 }

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use pgmx::wire::build::{
     self, Content, DATA_HEADER_LEN, DataOptions, DataTemplate, DataType, NakOptions, NakType, Session, SpmOptions,
 };
-use pgmx::wire::{Fragment, Gsi, Nak, Spm, Sqn, Tsi, checksum};
+use pgmx::wire::{
+    Ack, Fragment, Gsi, Nak, NakBoIvl, NakBoRng, ParityPrm, PgmccData, PgmccFeedback, Poll, Polr, Rst, Spm, Sqn, Tsi,
+    checksum,
+};
 
 /// The session's source port.
 pub const SOURCE_PORT: u16 = 7400;
@@ -80,5 +83,101 @@ pub fn every_type(source: IpAddr, group: IpAddr) -> Vec<(&'static str, Vec<u8>)>
         ("NCF", nak_of(NakType::Ncf, &[])),
         ("NCF with a list", nak_of(NakType::Ncf, &list)),
         ("SPMR", built(&|buffer| build::spmr(buffer, &session).expect("it fits"))),
+    ]
+}
+
+/// A data packet with options, of 100 octets.
+fn data_with(kind: DataType, content: Content, options: &DataOptions) -> Vec<u8> {
+    let front = DATA_HEADER_LEN + options.len();
+    let mut packet = vec![0; front];
+    packet.extend([0x5a; 100]);
+    let sum = checksum::sum(&packet[front..]);
+    let template = DataTemplate::new(&session(SOURCE_PORT, DATA_PORT));
+    let (sqn, trail) = (Sqn::new(40), Sqn::new(1));
+    template
+        .data(&mut packet[..front], kind, content, sqn, trail, options, 100, sum)
+        .expect("options that belong there");
+    packet
+}
+
+/// The types beside [`every_type`] and the options that we can write, as far as other tools know them.
+pub fn every_option(source: IpAddr, group: IpAddr) -> Vec<(&'static str, Vec<u8>)> {
+    let session = session(SOURCE_PORT, DATA_PORT);
+    let built = |write: &dyn Fn(&mut [u8]) -> Result<usize, build::BuildError>| {
+        let mut packet = vec![0; 1400];
+        let len = write(&mut packet).expect("it fits");
+        packet.truncate(len);
+        packet
+    };
+    let spm = Spm { sqn: Sqn::new(9), trail: Sqn::new(1), lead: Sqn::new(40), path: source };
+    let spm_with = |options: SpmOptions| built(&|buffer| build::spm(buffer, &session, &spm, &options));
+    let nak = Nak { sqn: Sqn::new(7), source, group };
+    let nak_with = |kind, parity, list: &[Sqn], options: NakOptions| {
+        built(&|buffer| build::nak(buffer, kind, &session, parity, &nak, list, &options))
+    };
+    let back_off = NakBoIvl { ivl_us: 50_000, poll_sqn: Sqn::new(0) };
+    let parity = ParityPrm { proactive: true, on_demand: true, tg_size: 64 };
+    let busy = SpmOptions {
+        join: Some(Sqn::new(3)),
+        nak_bo_ivl: Some(back_off),
+        nak_bo_rng: Some(NakBoRng { max_us: 2_000_000, min_us: 1_000 }),
+        parity_prm: Some(parity),
+        curr_tgsize: Some(41),
+        ..SpmOptions::default()
+    };
+    let lone = |proactive, on_demand| Some(ParityPrm { proactive, on_demand, tg_size: 8 });
+    let feedback = PgmccFeedback { timestamp_ms: 123_456, loss: 655, receiver: source };
+    let poll =
+        Poll { sqn: Sqn::new(3), round: 1, s_type: 0, path: source, backoff_us: 50_000, rand: 0xdead_beef, mask: 0xff };
+    let polr = Polr { sqn: Sqn::new(3), round: 1 };
+    let ack = Ack { rx_max: Sqn::new(40), bitmap: 0xffff_fffd };
+    let none = DataOptions::NONE;
+    let place = Fragment { first_sqn: Sqn::new(40), offset: 0, apdu_len: 300 };
+    let list: Vec<Sqn> = (8..11).map(Sqn::new).collect();
+    let (odata, rdata) = (DataType::Odata, DataType::Rdata);
+    let own = Content::Original;
+    vec![
+        ("SPM with many options", spm_with(busy)),
+        ("SPM with RST", spm_with(SpmOptions { rst: Some(Rst { no_naks: true, code: 5 }), ..SpmOptions::default() })),
+        ("SPM of pro-active parity", spm_with(SpmOptions { parity_prm: lone(true, false), ..SpmOptions::default() })),
+        (
+            "SPM of parity on demand",
+            spm_with(SpmOptions { parity_prm: lone(false, true), fin: true, ..SpmOptions::default() }),
+        ),
+        ("ODATA with SYN", data_with(odata, own, &DataOptions { syn: true, ..none })),
+        ("ODATA with JOIN", data_with(odata, own, &DataOptions { join: Some(Sqn::new(3)), ..none })),
+        ("RDATA with FIN", data_with(rdata, own, &DataOptions { fin: true, ..none })),
+        (
+            "RDATA with a fragment, SYN and JOIN",
+            data_with(rdata, own, &DataOptions { fragment: Some(place), syn: true, join: Some(Sqn::new(3)), ..none }),
+        ),
+        ("ODATA that ends a group", data_with(odata, own, &DataOptions { curr_tgsize: Some(41), ..none })),
+        ("parity", data_with(odata, Content::Parity, &DataOptions { parity_grp: Some(1), ..none })),
+        ("parity of several lengths", data_with(rdata, Content::VariableParity, &none)),
+        (
+            "ODATA with PGMCC",
+            data_with(
+                odata,
+                own,
+                &DataOptions { pgmcc_data: Some(PgmccData { timestamp_ms: 1, acker: source }), ..none },
+            ),
+        ),
+        ("NAK of parity", nak_with(NakType::Nak, true, &[], NakOptions::NONE)),
+        (
+            "NAK with PGMCC",
+            nak_with(NakType::Nak, false, &[], NakOptions { pgmcc_feedback: Some(feedback), ..NakOptions::NONE }),
+        ),
+        ("NNAK", nak_with(NakType::Nnak, false, &[], NakOptions::NONE)),
+        ("NNAK with a list", nak_with(NakType::Nnak, false, &list, NakOptions::NONE)),
+        (
+            "NCF with a back-off",
+            nak_with(NakType::Ncf, false, &list, NakOptions { nak_bo_ivl: Some(back_off), ..NakOptions::NONE }),
+        ),
+        ("POLL", built(&|buffer| build::poll(buffer, &session, &poll, None))),
+        ("POLL with a back-off", built(&|buffer| build::poll(buffer, &session, &poll, Some(back_off)))),
+        ("POLR", built(&|buffer| build::polr(buffer, &session, &polr, None, false))),
+        ("POLR of a repairer", built(&|buffer| build::polr(buffer, &session, &polr, Some(source), true))),
+        ("ACK", built(&|buffer| build::ack(buffer, &session, &ack, None))),
+        ("ACK with feedback", built(&|buffer| build::ack(buffer, &session, &ack, Some(feedback)))),
     ]
 }

@@ -48,6 +48,9 @@ pub(crate) trait Publish {
     /// Publishes a message of `len` octets that is written where it lies: `write` gets each piece, and where in the message it begins.
     fn publish_in_place(&mut self, len: usize, write: impl FnMut(usize, &mut [u8])) -> Result<(), ClaimError>;
 
+    /// Publishes what `write` puts into the `len` octets of a packet that it is given: as many as it says, or nothing.
+    fn publish_packet(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> Result<(), ClaimError>;
+
     /// The sequence number of the next packet.
     fn next_sqn(&self) -> Sqn;
 
@@ -156,6 +159,16 @@ impl Publish for Publisher {
     }
 
     #[inline]
+    fn publish_packet(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> Result<(), ClaimError> {
+        let mut claim = self.claim(len)?;
+        let used = write(&mut claim);
+        if used > 0 {
+            claim.commit_len(used);
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn next_sqn(&self) -> Sqn {
         Self::next_sqn(self)
     }
@@ -190,6 +203,11 @@ impl Publish for Cork<'_> {
             Err(ClaimError::TooLong { .. }) => publish_chunks(self.publisher(), len, write),
             other => other,
         }
+    }
+
+    #[inline]
+    fn publish_packet(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> Result<(), ClaimError> {
+        self.publisher().publish_packet(len, write)
     }
 
     #[inline]

@@ -279,6 +279,22 @@ impl Checker {
         known.unproven = 0;
     }
 
+    /// A whole message that is not wanted: it is not checked, but those before it that did not come are missing.
+    pub(crate) fn pass_over<'m>(&mut self, tsi: Tsi, len: usize, chunks: impl Iterator<Item = &'m [u8]>) {
+        let head = head(chunks);
+        let known = self.session(tsi);
+        let expected = known.expected;
+        let (number, _) = read(head, len, expected.unwrap_or(0));
+        let missing = match expected {
+            Some(expected) if number < expected => return,
+            Some(expected) => number - expected,
+            None => known.unproven,
+        };
+        known.expected = Some(number + 1);
+        known.unproven = 0;
+        self.lost += missing;
+    }
+
     /// Packets of a session were reported lost.
     pub(crate) fn on_loss(&mut self, tsi: Tsi, packets: u64) {
         self.session(tsi).unproven += packets;

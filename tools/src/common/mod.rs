@@ -7,6 +7,7 @@
 //!   World: clock, Ctrl-C (stop), and a
 //!   Drive: an endpoint    drive      in the command's own loop, or
 //!                         workers    on a thread of its own
+//!                         framing    how messages lie in packets, for peers of other systems
 //!                         generate   messages that check themselves
 //!                         hgrm       histograms in files
 //!                         live       the line on a terminal
@@ -20,6 +21,7 @@
 pub(crate) mod clock;
 pub(crate) mod drive;
 pub(crate) mod failure;
+pub(crate) mod framing;
 pub(crate) mod generate;
 pub(crate) mod hgrm;
 pub(crate) mod idle;
@@ -40,10 +42,10 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use pgmx::endpoint::{Handler, Inbox};
-use pgmx::link::Channel;
 use pgmx::link::auto::{self, AnyLink, Io, LinkConfig, Path};
 use pgmx::link::capture::{Capture, CaptureConfig, Lacks};
 use pgmx::link::faults::{Drops, FaultPlan, Faults};
+use pgmx::link::{Channel, Encapsulation};
 use pgmx::protocol::config::Profile;
 use pgmx::protocol::receiver::ReceiverConfig;
 use pgmx::protocol::source::SourceConfig;
@@ -98,6 +100,10 @@ pub(crate) struct Common {
     /// The way to the network: the best there is, or this one. `udp` for a pgm:// endpoint means ports 3055 and 3056.
     #[arg(long, value_name = "WAY", default_value = "auto", value_parser = io, help_heading = "Network")]
     pub(crate) io: Io,
+    /// PGM in UDP on these ports: of packets to the group, and of those to one host; one if they are the same. 3056,3055 are OpenPGM's own.
+    /// [default: PORT of an epgm:// endpoint]
+    #[arg(long, value_name = "GROUPS[,HOSTS]", value_parser = numbers::udp_ports, help_heading = "Network")]
+    pub(crate) udp_ports: Option<Encapsulation>,
     /// Take the interface from a program that has its XDP hook.
     #[arg(long, help_heading = "Network")]
     pub(crate) replace: bool,
@@ -215,6 +221,10 @@ impl Common {
     /// Opens the link, and has it driven.
     pub(crate) fn open<D: Drive>(&self, purpose: Purpose) -> Result<World<D>, Failure> {
         let Place { interface, channel, encapsulation } = Place::read(&self.endpoint, self.interface.as_deref())?;
+        if self.udp_ports.is_some() && encapsulation == Encapsulation::Pgm && self.io != Io::Udp {
+            return Err(Failure::usage("--udp-ports: pgm:// has none; take an epgm:// endpoint, or --io udp"));
+        }
+        let encapsulation = self.udp_ports.unwrap_or(encapsulation);
         let cores = self.cores()?;
         if let Some(own) = cores.own
             && self.workers.is_none()

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use pgmx::link::Encapsulation;
 use pgmx::protocol::source::Rate;
 
 /// Octets of the largest message: what receivers take in by default.
@@ -42,6 +43,16 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
         .filter(|number| (1.0..=1e15).contains(number) && number.fract() == 0.0)
         .map(|number| number as u64)
         .ok_or_else(|| "a number of messages such as 1000, 50k or 1M, at least 1".into())
+}
+
+/// `GROUPS` or `GROUPS,HOSTS`: UDP ports.
+pub(crate) fn udp_ports(text: &str) -> Result<Encapsulation, String> {
+    let (groups, hosts) = text.split_once(',').unwrap_or((text, text));
+    let read = |port: &str| port.parse::<u16>().ok().filter(|port| *port != 0);
+    match (read(groups), read(hosts)) {
+        (Some(multicast_port), Some(unicast_port)) => Ok(Encapsulation::Udp { unicast_port, multicast_port }),
+        _ => Err("a port such as 3056, or two such as 3056,3055; 1 to 65535 are possible".into()),
+    }
 }
 
 /// A number of seconds.
@@ -89,6 +100,8 @@ mod tests {
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         assert_eq!(sizes("64"), Ok(Sizes { min: 64, max: 64 }));
         assert_eq!(sizes("16-1400"), Ok(Sizes { min: 16, max: 1400 }));
+        assert_eq!(udp_ports("3056"), Ok(Encapsulation::one_port(3056)));
+        assert_eq!(udp_ports("3056,3055"), Ok(Encapsulation::UDP));
     }
 
     #[test]
@@ -104,6 +117,9 @@ mod tests {
         }
         for text in ["", "-", "9-8", "16777217", "1-", "-5", "big"] {
             assert!(sizes(text).is_err(), "{text}");
+        }
+        for text in ["", "0", "3056,", ",3055", "3056,0", "65536", "3056,3055,3054"] {
+            assert!(udp_ports(text).is_err(), "{text}");
         }
         assert!(per_second("0").is_err() && per_second("2G").is_err());
     }

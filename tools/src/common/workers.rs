@@ -264,6 +264,16 @@ impl Publish for Publisher {
     }
 
     #[inline]
+    fn publish_packet(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> Result<(), ClaimError> {
+        let mut claim = self.try_claim(len).map_err(|error| refusal(&error))?;
+        let used = write(&mut claim);
+        if used > 0 {
+            claim.commit_len(used);
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn next_sqn(&self) -> Sqn {
         Self::next_sqn(self)
     }
@@ -299,6 +309,11 @@ impl Publish for Cork<'_> {
             Err(PublishError::TooLong { .. }) => Publish::publish_in_place(self.publisher(), len, write),
             Err(error) => Err(refusal(&error)),
         }
+    }
+
+    #[inline]
+    fn publish_packet(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> Result<(), ClaimError> {
+        self.publisher().publish_packet(len, write)
     }
 
     #[inline]

@@ -22,11 +22,31 @@ const READ: usize = 64 * 1024;
 /// How often stdin is looked at while the loop does not sleep: a look is a system call, which a loop that spins must not make each time.
 const LOOK_NS: u64 = 20_000;
 
-/// What came of offering a message.
+/// Where the loop's messages go through on their way from a feed to the publisher.
+pub(super) trait Offer {
+    /// Offers a message, or as many as share a packet, but no more than are due. `wall_ns` is the time of day.
+    fn publish(&mut self, wall_ns: u64, due: u64, to: &mut impl Publish) -> Result<Step, Failure>;
+
+    /// Reads what is there, if nothing is left of what was read. `slept`: something may have come since.
+    fn look(&mut self, now: Time, slept: bool) -> Result<(), Failure>;
+
+    /// What can be read from when there will be a message.
+    fn wake(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Whether a part of a message was published, and the rest was not.
+    fn is_midway(&self) -> bool;
+}
+
+/// What came of offering messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// So many octets were published.
-    Published(usize),
+    /// So many messages, of so many octets in all, were published; or none, but a piece of one.
+    Published {
+        /// Messages, of which the last piece is published.
+        messages: u64,
+        /// Their octets.
+        octets: usize,
+    },
     /// There is no message yet.
     Empty,
     /// The window is full.
@@ -42,10 +62,10 @@ pub(super) enum Feed {
     Generated(Generator),
 }
 
-impl Feed {
-    /// Offers one message. `wall_ns` is the time of day.
+/// A message is an APDU, or a record.
+impl Offer for Feed {
     #[inline]
-    pub(super) fn publish(&mut self, wall_ns: u64, to: &mut impl Publish) -> Result<Step, Failure> {
+    fn publish(&mut self, wall_ns: u64, _: u64, to: &mut impl Publish) -> Result<Step, Failure> {
         match self {
             Self::Generated(generator) => generate(generator, wall_ns, to),
             Self::Lines(lines) => lines.publish(to),
@@ -53,17 +73,72 @@ impl Feed {
         }
     }
 
-    /// Reads what is there, if nothing is left of what was read. `slept`: something may have come since.
     #[inline]
-    pub(super) fn look(&mut self, now: Time, slept: bool) -> Result<(), Failure> {
+    fn look(&mut self, now: Time, slept: bool) -> Result<(), Failure> {
         if let Self::Lines(lines) = self { lines.look(now, slept) } else { Ok(()) }
     }
 
-    /// What can be read from when there will be a message.
-    pub(super) fn wake(&self) -> Option<BorrowedFd<'_>> {
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Lines(lines) if !lines.ended => Some(lines.input.as_fd()),
             _ => None,
+        }
+    }
+
+    #[inline]
+    fn is_midway(&self) -> bool {
+        false
+    }
+}
+
+/// What a feed has next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A message of so many octets.
+    Message(usize),
+    /// There is no message yet.
+    Empty,
+    /// There will be no more messages.
+    Ended,
+}
+
+/// Message by message, for whoever puts them into packets himself.
+impl Feed {
+    /// Looks at the next message; a file's is of `block` octets where nobody asked for another size.
+    #[inline]
+    pub(super) fn next(&mut self, block: usize) -> Result<Next, Failure> {
+        match self {
+            Self::Generated(generator) => Ok(Next::Message(generator.len())),
+            Self::Lines(lines) => Ok(match lines.next() {
+                Some((end, _)) => Next::Message(end - lines.begin),
+                None if lines.ended => Next::Ended,
+                None => Next::Empty,
+            }),
+            Self::File(blocks) => {
+                blocks.read(block)?;
+                Ok(if blocks.block.is_empty() { Next::Ended } else { Next::Message(blocks.block.len()) })
+            }
+        }
+    }
+
+    /// Writes a piece of that message, of `len` octets, which begins at its octet `at`.
+    #[inline]
+    pub(super) fn fill(&self, published_ns: u64, len: usize, at: usize, to: &mut [u8]) {
+        let from = match self {
+            Self::Generated(generator) => return generator.fill(published_ns, len, at, to),
+            Self::Lines(lines) => &lines.buffer[lines.begin..],
+            Self::File(blocks) => &blocks.block,
+        };
+        to.copy_from_slice(&from[at..at + to.len()]);
+    }
+
+    /// That message was published.
+    #[inline]
+    pub(super) fn advance(&mut self) {
+        match self {
+            Self::Generated(generator) => generator.advance(),
+            Self::Lines(lines) => lines.advance(),
+            Self::File(blocks) => blocks.block.clear(),
         }
     }
 }
@@ -75,19 +150,19 @@ fn generate(generator: &mut Generator, wall_ns: u64, to: &mut impl Publish) -> R
         return refused(error);
     }
     generator.advance();
-    Ok(Step::Published(len))
+    Ok(Step::Published { messages: 1, octets: len })
 }
 
 #[inline]
 fn publish(message: &[u8], to: &mut impl Publish) -> Result<Step, Failure> {
     match to.publish(message) {
-        Ok(()) => Ok(Step::Published(message.len())),
+        Ok(()) => Ok(Step::Published { messages: 1, octets: message.len() }),
         Err(error) => refused(error),
     }
 }
 
 #[inline]
-fn refused(error: ClaimError) -> Result<Step, Failure> {
+pub(super) fn refused(error: ClaimError) -> Result<Step, Failure> {
     match error {
         ClaimError::Full => Ok(Step::Full),
         ClaimError::Closed => Ok(Step::Ended),
@@ -140,11 +215,19 @@ impl Lines {
             return Ok(if self.ended { Step::Ended } else { Step::Empty });
         };
         let step = publish(&self.buffer[self.begin..end], to)?;
-        if matches!(step, Step::Published(_)) {
+        if matches!(step, Step::Published { .. }) {
             self.begin = next;
             self.searched = 0;
         }
         Ok(step)
+    }
+
+    /// The next line was published.
+    fn advance(&mut self) {
+        if let Some((_, next)) = self.next() {
+            self.begin = next;
+            self.searched = 0;
+        }
     }
 
     fn look(&mut self, now: Time, slept: bool) -> Result<(), Failure> {
@@ -195,17 +278,23 @@ impl Blocks {
         Ok(Self { path: path.into(), input: BufReader::with_capacity(4 * READ, input), sizes, block: Vec::new() })
     }
 
-    fn publish(&mut self, to: &mut impl Publish) -> Result<Step, Failure> {
+    /// Reads the next block, unless one is there: empty at the end.
+    fn read(&mut self, usual: usize) -> Result<(), Failure> {
         if self.block.is_empty() {
-            let len = self.sizes.map_or_else(|| to.claim_max(), |sizes| sizes.max as usize);
+            let len = self.sizes.map_or(usual, |sizes| sizes.max as usize);
             let mut input = self.input.by_ref().take(len as u64);
             input.read_to_end(&mut self.block).map_err(|error| failed(&self.path, &error))?;
-            if self.block.is_empty() {
-                return Ok(Step::Ended);
-            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, to: &mut impl Publish) -> Result<Step, Failure> {
+        self.read(to.claim_max())?;
+        if self.block.is_empty() {
+            return Ok(Step::Ended);
         }
         let step = publish(&self.block, to)?;
-        if matches!(step, Step::Published(_)) {
+        if matches!(step, Step::Published { .. }) {
             self.block.clear();
         }
         Ok(step)

@@ -2,21 +2,25 @@
 //!
 //! ```text
 //!   feed ── a message at a time ─> publisher ─> drive         one loop:
-//!   pace ── how many are due                                  publish, poll, rest
+//!    └─ framed ── a packet at a time ─┘                       publish, poll, rest
+//!   pace ── how many are due
 //! ```
 //!
 //! Guards: the session lives from the start of the program until all was sent and no receiver asks any more, whatever happens to stdin;
 //! the loop allocates nothing, and makes no system call of its own while messages move.
 
 mod feed;
+mod framed;
 mod pace;
 
+use core::net::IpAddr;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use pgmx::endpoint::{Handler, Inbox, MessageView};
+use pgmx::framing::zmq;
 use pgmx::protocol::Event;
 use pgmx::protocol::source::{Burst, Rate, SourceState};
 use pgmx::time::{Time, nanos};
@@ -24,13 +28,15 @@ use pgmx::wire::Sqn;
 
 use crate::common::drive::{Drive, Inline, Publish, Session, Wait};
 use crate::common::failure::{Failure, status};
+use crate::common::framing::Framing;
 use crate::common::generate::Generator;
 use crate::common::live::{Live, Sample};
 use crate::common::numbers::{self, Sizes};
 use crate::common::report::Report;
 use crate::common::workers::Workers;
 use crate::common::{Common, Purpose, World, say};
-use feed::{Blocks, Feed, Lines, Step};
+use feed::{Blocks, Feed, Lines, Offer, Step};
+use framed::Framed;
 use pace::{Bursts, Pace};
 
 /// Packets that are published between two polls: a batch of the link. More would make NAKs wait.
@@ -57,6 +63,7 @@ Examples:
                                                                messages that `pgmx recv --verify` checks
   pgmx send 'pgm://eth0;239.192.0.1:7500' --batch --size 64 --pps 500k --seconds 10
   pgmx send 'epgm://10.0.0.1;239.192.0.1:5555' --io udp        PGM in UDP: needs no rights
+  pgmx send 'epgm://10.0.0.1;239.192.0.1:5555' --framing zmq   the same, to ZeroMQ's SUB sockets
 
 Lines of stdin are sent where none of --file, --count, --size and --seconds is given. The session begins with the
 program and ends with its input: what was sent is repaired until no receiver asks any more. Ctrl-C ends it so, within
@@ -92,16 +99,31 @@ pub(crate) struct Arguments {
     /// Let small messages share packets while the sender is busy.
     #[arg(long, help_heading = "Messages")]
     batch: bool,
+    /// Lay messages into packets as this system does, for its receivers. Small messages share packets while the sender is busy.
+    #[arg(long, value_name = "SYSTEM", conflicts_with = "batch", help_heading = "Messages")]
+    framing: Option<Framing>,
+    /// Cut each message into so many parts: of a multipart message.
+    #[arg(long, value_name = "N", requires = "framing", default_value = "1", hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Messages")]
+    parts: u32,
     #[command(flatten)]
     common: Common,
 }
 
 /// Runs the command.
 pub(crate) fn main(wanted: &Arguments) -> ExitCode {
-    let outcome = if wanted.common.workers.is_some() { run::<Workers>(wanted) } else { run::<Inline>(wanted) };
+    let outcome = if wanted.common.workers.is_some() { framed::<Workers>(wanted) } else { framed::<Inline>(wanted) };
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => failure.exit("send"),
+    }
+}
+
+fn framed<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
+    match wanted.framing {
+        None => run::<D, _>(wanted, |feed, _| feed),
+        Some(Framing::Zmq) => {
+            run::<D, _>(wanted, |feed, group| Framed::new(feed, wanted.parts as usize, zmq::tsdu_max(group)))
+        }
     }
 }
 
@@ -113,7 +135,7 @@ impl Handler for Deaf {
     fn event(&mut self, _: Event) {}
 }
 
-fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
+fn run<D: Drive, F: Offer>(wanted: &Arguments, frame: impl FnOnce(Feed, IpAddr) -> F) -> Result<u8, Failure> {
     let (feed, lines) = if let Some(path) = &wanted.file {
         if wanted.size.is_some_and(|Sizes { min, max }| min != max || max == 0) {
             return Err(Failure::usage(
@@ -139,7 +161,7 @@ fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
     let mut sending = Sending {
         origin: publisher.next_sqn(),
         publisher: Some(publisher),
-        feed,
+        feed: frame(feed, config.group),
         pace: Pace::new(wanted.pps, wanted.bursts, begun),
         left: wanted.count.unwrap_or(u64::MAX),
         until: wanted.seconds.map(|seconds| begun.plus(nanos(seconds))),
@@ -177,10 +199,10 @@ fn burst(rate: Rate, usual: Burst) -> Burst {
     }
 }
 
-struct Sending<P> {
+struct Sending<P, F> {
     /// Until there is nothing more to publish.
     publisher: Option<P>,
-    feed: Feed,
+    feed: F,
     pace: Pace,
     /// Messages that are still to be published.
     left: u64,
@@ -215,7 +237,7 @@ enum Batch {
     Ended,
 }
 
-impl<P: Session> Sending<P> {
+impl<P: Session, F: Offer> Sending<P, F> {
     fn run<D: Drive<Publisher = P>>(&mut self, world: &mut World<D>, inbox: &mut Inbox<Deaf>) -> Result<u8, Failure> {
         let mut slept = true;
         loop {
@@ -270,7 +292,8 @@ impl<P: Session> Sending<P> {
     #[inline]
     fn burst<D: Drive>(&mut self, world: &mut World<D>, now: Time, slept: bool) -> Result<Batch, Failure> {
         let Some(publisher) = &mut self.publisher else { return Ok(Batch::Waits) };
-        if self.left == 0 || self.until.is_some_and(|until| now >= until) {
+        let is_late = self.until.is_some_and(|until| now >= until);
+        if (self.left == 0 || is_late) && !self.feed.is_midway() {
             return Ok(Batch::Ended);
         }
         // Modulo 2^32, as sequence numbers are; a packet that is still open to records may have left before it counts.
@@ -279,7 +302,8 @@ impl<P: Session> Sending<P> {
             return Ok(Batch::Ahead);
         }
         self.feed.look(now, slept)?;
-        let due = self.pace.due(now).min(MESSAGES).min(self.left);
+        // What has begun is brought to its end.
+        let due = if is_late { 1 } else { self.pace.due(now).min(MESSAGES).min(self.left) };
         let wall_ns = world.clock.wall_ns(now);
         let begin = publisher.next_sqn();
         let mut publisher = publisher.burst();
@@ -287,9 +311,9 @@ impl<P: Session> Sending<P> {
         let mut outcome = Batch::Waits;
         while messages < due {
             let published_ns = wall_ns.wrapping_sub(self.pace.late_ns(now, messages));
-            match self.feed.publish(published_ns, &mut publisher)? {
-                Step::Published(octets) => {
-                    messages += 1;
+            match self.feed.publish(published_ns, due - messages, &mut publisher)? {
+                Step::Published { messages: more, octets } => {
+                    messages += more;
                     self.bytes += octets as u64;
                     if publisher.next_sqn().distance_from(begin) >= PACKETS {
                         break;
@@ -309,7 +333,7 @@ impl<P: Session> Sending<P> {
                 }
             }
         }
-        if messages > 0 {
+        if messages > 0 || publisher.next_sqn() != begin {
             self.first.get_or_insert(now);
             self.pace.sent(messages);
             self.messages += messages;

@@ -15,6 +15,11 @@ pub(crate) const PGMX: &str = env!("CARGO_BIN_EXE_pgmx");
 /// What takes longer than this hangs; machines may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The ways that this build has for native PGM.
+pub(crate) fn ways() -> &'static [&'static str] {
+    if cfg!(feature = "xdp") { &["xdp", "raw"] } else { &["raw"] }
+}
+
 /// `pgmx`, running.
 pub(crate) struct Running {
     child: Child,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::frame::{Census, Layout, Slab};
+use crate::frame::{Layout, Slab};
 use crate::sync::thread;
 
 fn pool(frames: u32) -> Pool {
@@ -34,6 +34,7 @@ mod plain {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::frame::Census;
 
     const FREE_8: Census = Census { total: 8, free: 8, out: 0, slots: 0, lent: 0, leased: 0 };
 
@@ -169,71 +170,6 @@ mod plain {
         let mut frame = pool.take().expect("fresh");
         frame.set_range(2000, 100);
         let _ = pool.lease(frame);
-    }
-
-    #[test]
-    fn a_subscriber_over_its_quota_gets_nothing_and_another_is_unharmed() {
-        let mut pool = pool(8);
-        let (greedy, modest) = (pool.add_quota(2), pool.add_quota(2));
-        let mut kept = Vec::new();
-        for _ in 0..2 {
-            let frame = filled(&mut pool, b"x");
-            kept.push(pool.lease_for(&greedy, frame).expect("two"));
-        }
-        let frame = filled(&mut pool, b"x");
-        let frame = pool.lease_for(&greedy, frame).expect_err("a third");
-        let fine = pool.lease_for(&modest, frame).expect("its first");
-        let mut message = vec![filled(&mut pool, b"y"), filled(&mut pool, b"z")];
-        assert!(pool.lease_chain_for(&modest, &mut message).is_none(), "room for one of two");
-        assert_eq!((message.len(), pool.lease_room(&modest), pool.leased_to(&greedy)), (2, 1, 2));
-        drop(fine);
-        pool.collect();
-        let chain = pool.lease_chain_for(&modest, &mut message).expect("room for two");
-        assert_eq!((message.len(), pool.lease_room(&modest)), (0, 0));
-        drop((chain, kept));
-        assert_eq!(pool.collect(), 4);
-        assert_eq!((pool.lease_room(&modest), pool.lease_room(&greedy)), (2, 2));
-        assert_eq!(pool.census(), FREE_8);
-    }
-
-    #[test]
-    fn the_frames_of_a_subscriber_that_left_do_not_count_against_its_successor() {
-        let mut pool = pool(8);
-        let left = pool.add_quota(1);
-        let frame = filled(&mut pool, b"x");
-        let kept = pool.lease_for(&left, frame).expect("one");
-        pool.remove_quota(left);
-        let next = pool.add_quota(3);
-        assert_eq!((pool.lease_room(&next), pool.leased_to(&next)), (3, 0));
-        drop(kept);
-        pool.collect();
-        assert_eq!((pool.lease_room(&next), pool.leased_to(&next)), (3, 0));
-        let third = pool.add_quota(1);
-        assert_eq!(third.number, 1, "the number serves again once its frames are home");
-    }
-
-    #[test]
-    fn reserves_are_never_leased_and_windows_leave_them_alone() {
-        let mut pool = pool(16);
-        let quota = pool.add_quota(100);
-        pool.set_fill_reserve(3);
-        pool.set_reorder_reserve(4);
-        assert!(pool.take_run(10).is_none());
-        let run = pool.take_run(2).expect("which leaves 14");
-        let mut kept = Vec::new();
-        let back = loop {
-            let frame = pool.take_for_fill().expect("what is received finds a frame for ever");
-            match pool.lease_for(&quota, frame) {
-                Ok(leased) => kept.push(leased),
-                Err(back) => break back,
-            }
-        };
-        assert_eq!((kept.len(), pool.available()), (7, 6));
-        pool.put(back);
-        assert_eq!(pool.available(), 7);
-        drop(kept);
-        pool.collect();
-        pool.put_run(run);
     }
 
     #[test]

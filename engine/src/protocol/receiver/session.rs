@@ -86,6 +86,8 @@ pub(super) struct Session {
     /// The packet that began the stream (OPT_SYN).
     pub(super) syn: Option<Sqn>,
     pub(super) ending: Option<Ending>,
+    /// It is over because its source said so.
+    pub(super) ended_by_source: bool,
     /// Why SQNs before the trail are lost.
     pub(super) passed: LossCause,
     /// Why data was lost last; fragments that lost their beginning are lost for the same reason.
@@ -108,6 +110,8 @@ pub(super) struct Session {
     /// The data packet at hand is RDATA.
     pub(super) repair_at_hand: bool,
     pub(super) spmr: Spmr,
+    /// SPMRs that left since the last SPM.
+    pub(super) silence_asks: u8,
     /// No frame could be had for a packet: not before this time again.
     pub(super) frames_at: Time,
     /// There may be more to hand over.
@@ -139,6 +143,7 @@ impl Session {
             heard_at: now,
             syn: None,
             ending: None,
+            ended_by_source: false,
             passed: LossCause::WindowPassed,
             last_cause: LossCause::WindowPassed,
             silenced: false,
@@ -153,6 +158,7 @@ impl Session {
             draw: SharedDraw::default(),
             repair_at_hand: false,
             spmr: Spmr::Idle,
+            silence_asks: 0,
             frames_at: Time::ZERO,
             more: false,
             next: now,
@@ -220,6 +226,7 @@ impl Session {
         }
         self.release(ctx);
         self.phase = Phase::Over;
+        self.ended_by_source = matches!(end, End::Finished | End::Aborted(_));
         self.flowing = false;
         self.spmr = Spmr::Idle;
         if self.opened {
@@ -266,7 +273,7 @@ impl Session {
             next = now;
         }
         if self.phase != Phase::Over {
-            next = next.min(self.spmr.deadline()).min(self.repairs_deadline(set));
+            next = next.min(self.spmr.deadline()).min(self.ask_at(set)).min(self.repairs_deadline(set));
             if self.has_naks_due() && self.may_nak() && now < self.frames_at {
                 next = next.min(self.frames_at);
             }

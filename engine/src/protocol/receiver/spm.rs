@@ -67,14 +67,20 @@ impl Session {
             return;
         }
         count!(self, ctx, spms);
-        self.spm_at = ctx.now;
         if self.phase == Phase::Over {
+            // RFC 3208 §9.7.2: once a source has said that it ends, all its SPMs say so. Who takes up an old TSI again, as some do, is heard again
+            // as soon as the old session is forgotten, which his SPMs do not put off.
+            if !self.ended_by_source || options.fin || options.rst.is_some() {
+                self.spm_at = ctx.now;
+            }
             return;
         }
+        self.spm_at = ctx.now;
         // RFC 3208 §6.2, conformance 75: NAKs go to the path of the most recent SPM in sequence.
         self.prove(ctx, |session| session.spm = Some(LastSpm { sqn: spm.sqn, path: spm.path }));
         // RFC 3208 §13.5, conformance 111: an SPM makes an SPMR needless.
         self.spmr = Spmr::Idle;
+        self.silence_asks = 0;
         self.silenced = false;
         if let Some(range) = options.nak_bo_rng {
             self.adapt.advertised_bounds(range.min_us, range.max_us);

@@ -1,13 +1,19 @@
-//! Requests for an SPM (RFC 3208 §13): when data is heard and no SPM, so that NAKs would have no destination.
+//! Requests for an SPM (RFC 3208 §13): when data is heard and no SPM, so that NAKs would have no destination; and when a session that had
+//! SPMs is about to expire for want of one.
 //!
-//! `data` starts it, an SPM ends it. Guards the pace: never without a random delay, never repeated before SPMR_SPM_IVL, and not at all while
-//! another receiver asks for the same.
+//! `data` starts the first, silence the second, an SPM ends both. Guards the pace: never without a random delay, never repeated before
+//! SPMR_SPM_IVL, not at all while another receiver asks for the same, and a session that has fallen silent is asked a few times only.
 
+use super::config::Settings;
 use super::session::{Ctx, NEVER, Session};
 use super::stats::count;
 use crate::frame::{Outgoing, To, TxBatch};
 use crate::time::Time;
 use crate::wire::build;
+
+/// How often a session that has fallen silent is asked for an SPM before it expires: at half of the time, at three quarters, and so on.
+/// Some sources space their SPMs by half a minute, also while they send data, and a request may get lost.
+const SILENCE_ASKS: u8 = 3;
 
 /// How far the request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +50,32 @@ impl Session {
         }
     }
 
+    /// When a session that had SPMs is asked for another, because it expires if none comes.
+    pub(super) fn ask_at(&self, set: &Settings) -> Time {
+        let asks = self.spm.is_some() && self.ending.is_none() && self.spmr == Spmr::Idle;
+        if asks && self.silence_asks < SILENCE_ASKS {
+            self.spm_at.plus(set.expiry_ns - (set.expiry_ns >> (self.silence_asks + 1)))
+        } else {
+            NEVER
+        }
+    }
+
+    /// An SPMR has left, ours or another receiver's: waits for what it brings.
+    fn spmr_left(&mut self, set: &Settings, now: Time) {
+        self.spmr = if self.spm.is_some() {
+            self.silence_asks += 1;
+            Spmr::Idle
+        } else {
+            Spmr::Wait(now.plus(set.spmr_spm_ns))
+        };
+    }
+
     pub(super) fn run_spmr<S>(&mut self, ctx: &mut Ctx<'_, S>) {
         match self.spmr {
+            // RFC 3208 §13.5, conformance 89, 110: silence is not believed before the source was asked.
+            Spmr::Idle if ctx.now >= self.ask_at(ctx.set) => {
+                self.spmr = Spmr::BackOff(ctx.now.plus(ctx.rng.up_to(ctx.set.spmr_bo_ns)));
+            }
             Spmr::BackOff(at) if ctx.now >= at => self.spmr = Spmr::Due,
             // RFC 3208 §13.5, conformance 112: SPMR_SPM_IVL is over: the procedure begins again.
             Spmr::Wait(at) if ctx.now >= at => {
@@ -59,7 +89,7 @@ impl Session {
     pub(super) fn on_spmr<S>(&mut self, ctx: &mut Ctx<'_, S>) {
         // RFC 3208 §13.5, conformance 111: refrain, and wait for the SPM that it will bring.
         if matches!(self.spmr, Spmr::BackOff(_) | Spmr::Due) {
-            self.spmr = Spmr::Wait(ctx.now.plus(ctx.set.spmr_spm_ns));
+            self.spmr_left(ctx.set, ctx.now);
             count!(self, ctx, spmrs_suppressed);
         }
     }
@@ -81,6 +111,6 @@ impl Session {
                 count!(self, ctx, spmrs_sent);
             }
         }
-        self.spmr = Spmr::Wait(ctx.now.plus(ctx.set.spmr_spm_ns));
+        self.spmr_left(ctx.set, ctx.now);
     }
 }

@@ -17,6 +17,7 @@
 //! | `data` | new data and repairs on their way out |
 //! | `spm` | when SPMs leave |
 //! | `nak` | NAKs judged and confirmed |
+//! | `echo` | NAKs that a receiver is known to send twice |
 //! | `repair` | state per slot, the queue of repairs |
 //! | `backoff` | steering the receivers' back-off, containing failures |
 //! | `trail` | when the trailing edge moves |
@@ -30,6 +31,7 @@
 mod backoff;
 mod config;
 mod data;
+mod echo;
 mod finish;
 mod nak;
 mod ports;
@@ -262,6 +264,16 @@ impl Source {
     #[inline]
     pub fn has_news(&self) -> bool {
         self.window.has_news()
+    }
+
+    /// Whether the lead moves no more: the session has said its end.
+    pub fn is_final(&self) -> bool {
+        !self.finish.sends_data()
+    }
+
+    /// Whether something was committed that did not leave and never will: what a publisher has in hand may come too late for the end.
+    pub fn is_cut(&self) -> bool {
+        self.is_final() && (self.window.has_news() || self.next < self.window.head())
     }
 
     /// Ends the session gracefully: what was committed is sent, then FIN, then NAKs are answered for a while.

@@ -8,6 +8,7 @@ use core::net::IpAddr;
 use std::collections::VecDeque;
 
 use super::Source;
+use super::echo::Echoes;
 use crate::time::Time;
 use crate::wire::{Header, Kind, Nak, Sqn};
 
@@ -63,6 +64,7 @@ pub(super) struct Inbox {
     late: [(Sqn, Time); LATE_MAX],
     recent: [Option<Recent>; RECENT_MAX],
     oldest: usize,
+    echoes: Echoes,
     /// NCFs that were queued so far, and that left.
     queued: u64,
     left: u64,
@@ -79,6 +81,7 @@ impl Inbox {
             late: [(Sqn::default(), Time::ZERO); LATE_MAX],
             recent: [None; RECENT_MAX],
             oldest: 0,
+            echoes: Echoes::new(),
             queued: 0,
             left: 0,
             run: 0,
@@ -220,6 +223,11 @@ impl Source {
         }
         if self.inbox.is_copy(now, from, nak.sqn, to == self.group) {
             self.stats.nak_copies += 1;
+            return;
+        }
+        // RFC 3208 §5.2: what a list has asked for a moment ago is on its way, confirmed and queued.
+        if to != self.group && self.inbox.echoes.is_echo(now, from, nak.sqn, usize::from(asked.len) + 1) {
+            self.stats.nak_echoes += 1;
             return;
         }
         self.stats.naks += 1;

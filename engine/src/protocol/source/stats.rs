@@ -38,6 +38,8 @@ pub struct SourceStats {
     pub naks_parity: u64,
     /// NAK packets that are the second copy (multicast beside unicast) of one already counted.
     pub nak_copies: u64,
+    /// NAK packets that repeat the first SQN of the list before them, from receivers known to do so (OpenPGM).
+    pub nak_echoes: u64,
     /// NAK packets after the session stopped answering.
     pub naks_unanswered: u64,
     /// NCFs that were held back because the same SQNs had just been confirmed.

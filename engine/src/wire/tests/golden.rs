@@ -134,7 +134,7 @@ pub(super) const ALL: [&[u8]; 29] = [
     V26, V27, V28, R1,
 ];
 
-const fn hex<const N: usize>(text: &str) -> [u8; N] {
+pub(super) const fn hex<const N: usize>(text: &str) -> [u8; N] {
     let text = text.as_bytes();
     assert!(text.len() == 2 * N);
     let mut octets = [0; N];

@@ -5,6 +5,7 @@ mod golden;
 mod known;
 mod model;
 mod mutation;
+mod peers;
 mod rejects;
 mod roundtrip;
 

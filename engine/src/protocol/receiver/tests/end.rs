@@ -156,6 +156,88 @@ fn spms_keep_a_session_alive_and_time_alone_ends_nothing_else() {
     assert_eq!(bench.said(), []);
 }
 
+/// OpenPGM and ZeroMQ space their SPMs by up to half a minute, also while data flows.
+/// RFC 3208 §13.5, conformance 89, 110
+#[test]
+fn a_session_is_asked_for_an_spm_before_it_expires_and_lives_on_if_one_comes() {
+    let mut config = plain();
+    config.expiry = Duration::from_secs(10);
+    let mut bench = joined(&config, 100);
+    for round in 0..5 {
+        bench.sent.clear();
+        bench.pass(4 * SECOND);
+        bench.odata(101 + round, 100);
+        assert!(bench.spmrs().is_empty(), "half of the time is not over");
+        bench.pass(SECOND + 251 * MS);
+        let to: Vec<To> = bench.spmrs().iter().map(|sent| sent.to).collect();
+        assert_eq!(to, [To::Neighbours(GROUP), To::Unicast(SOURCE)]);
+        bench.spm(2 + round, 100, 101 + round);
+    }
+    bench.said();
+    // A source that is gone is asked three times and no more.
+    bench.sent.clear();
+    bench.pass(9_999 * MS);
+    assert_eq!((bench.spmrs().len(), bench.said()), (6, vec![]));
+    bench.pass(2 * MS);
+    assert_eq!(bench.said(), [Said::Closed(End::Expired)]);
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.spmrs().len(), 6);
+}
+
+/// RFC 3208 §13.5, conformance 111
+#[test]
+fn another_receivers_question_for_an_spm_stands_for_ours_and_a_source_that_has_said_that_it_ends_is_not_asked() {
+    let mut config = plain();
+    config.expiry = Duration::from_secs(10);
+    let mut bench = joined(&config, 100);
+    bench.pass(5 * SECOND);
+    bench.peer_spmr();
+    bench.pass(2 * SECOND);
+    assert_eq!((bench.spmrs().len(), bench.receiver.stats().all.spmrs_suppressed), (0, 1));
+    let mut bench = joined(&config, 100);
+    bench.spm_with(spm(2, 100, 101), &FIN);
+    bench.pass(9 * SECOND);
+    assert!(!bench.naked().is_empty() && bench.spmrs().is_empty());
+}
+
+/// OpenPGM applications may name their data-source port, and then have the same TSI each time that they start.
+/// conformance 89
+#[test]
+fn a_source_that_takes_up_the_name_of_an_ended_session_is_heard_when_that_is_forgotten() {
+    let mut config = plain();
+    config.expiry = Duration::from_secs(10);
+    let mut bench = joined(&config, 100);
+    bench.spm_with(spm(2, 100, 100), &FIN);
+    assert_eq!(bench.said(), [Said::Closed(End::Finished)]);
+    // Begun anew within the expiry: SPMs from 0, in sequence before long.
+    for second in 0..9 {
+        bench.pass(SECOND);
+        bench.spm(second, 0, second);
+        bench.odata(second, 0);
+    }
+    assert_eq!(bench.said(), [], "what an old packet could be opens nothing");
+    bench.pass(SECOND);
+    bench.odata(9, 0);
+    assert_eq!(bench.said(), [Said::Opened(9), Said::Data(9)]);
+}
+
+/// conformance 89
+#[test]
+fn a_session_that_ended_for_us_alone_stays_over_as_long_as_its_source_speaks() {
+    let mut config = plain();
+    config.on_loss = OnLoss::Reset;
+    config.expiry = Duration::from_secs(10);
+    let mut bench = joined(&config, 100);
+    bench.odata(200, 200);
+    assert!(matches!(bench.said().last(), Some(Said::Closed(End::Lost(_)))));
+    for second in 2..40 {
+        bench.pass(SECOND);
+        bench.spm(second, 200, 200);
+        bench.odata(200 + second, 200);
+    }
+    assert_eq!(bench.said(), []);
+}
+
 #[test]
 fn our_own_end_closes_open_sessions_and_gives_frames_back() {
     let mut bench = joined(&plain(), 100);

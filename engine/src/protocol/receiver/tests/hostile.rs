@@ -238,3 +238,29 @@ fn an_apdu_whose_last_parts_displace_newer_data_is_delivered_whole() {
     assert_eq!(bench.said(), (101..106).map(Said::Data).collect::<Vec<_>>());
     assert_eq!(bench.receiver.stats().all.hold_evicted, 2);
 }
+
+/// OpenPGM sends unasked parity as RDATA, and announces it in an SPM whose two bits are swapped.
+#[test]
+fn parity_that_comes_unasked_as_rdata_neither_begins_a_session_nor_fills_a_gap() {
+    let template = DataTemplate::new(&build::Session { tsi: TSI, data_port: PORT });
+    let mut packet = [0; build::DATA_HEADER_LEN + 4];
+    let (kind, content) = (DataType::Rdata, Content::Parity);
+    let (front, payload) = packet.split_at_mut(build::DATA_HEADER_LEN);
+    payload.copy_from_slice(b"xxxx");
+    let sum = sum(payload);
+    let (sqn, trail) = (Sqn::new(101), Sqn::new(100));
+    template.data(front, kind, content, sqn, trail, &DataOptions::NONE, 4, sum).expect("a parity packet");
+
+    let mut bench = Bench::new(&plain());
+    bench.packet(&packet);
+    assert_eq!((bench.receiver.sessions().count(), bench.said()), (0, vec![]));
+    let parity_prm = Some(crate::wire::ParityPrm { proactive: false, on_demand: true, tg_size: 8 });
+    let mut bench = joined(&plain(), 100);
+    bench.spm_with(spm(2, 100, 100), &SpmOptions { parity_prm, ..PLAIN });
+    bench.odata(102, 100);
+    bench.packet(&packet);
+    bench.pass(60 * MS);
+    assert_eq!((bench.naked(), bench.receiver.stats().all.parity_ignored), (vec![101], 1));
+    bench.rdata(101, 100);
+    assert_eq!(bench.said(), [Said::Data(101), Said::Data(102)]);
+}

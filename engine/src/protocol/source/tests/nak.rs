@@ -125,6 +125,64 @@ fn a_nak_that_names_the_spm_path_as_the_source_is_accepted_unless_switched_off()
     }
 }
 
+/// OpenPGM sends a NAK for the first SQN of each list behind it.
+/// conformance 59
+#[test]
+fn a_receiver_known_to_repeat_the_first_of_each_list_gets_each_repair_once() {
+    let mut bench = with(Profile::LowLatency, 40);
+    // As it is learnt, back to back: what waits or has just left is not repeated anyway.
+    for first in [1001, 1011, 1021] {
+        bench.nak(&[first, first + 2]);
+        bench.nak(&[first]);
+        bench.run(ms(30));
+    }
+    assert_eq!(
+        (bench.take().iter().filter(|sent| sent.rdata().is_some()).count(), bench.source.stats().nak_echoes),
+        (6, 0)
+    );
+    // Drawn apart, so that the repair has left long since.
+    bench.nak(&[1030, 1032]);
+    bench.run(ms(3));
+    bench.nak(&[1030]);
+    bench.run(ms(3));
+    assert_eq!((bench.rdata(), bench.ncfs().len()), (vec![1030, 1032], 1));
+    assert_eq!(bench.source.stats().nak_echoes, 1);
+    // Once a list; a second one means it.
+    bench.nak(&[1030]);
+    bench.run(ms(3));
+    assert_eq!(bench.rdata(), [1030, 1032, 1030]);
+    // Its habit does not count against others, nor does a NAK that comes as late as a repeated one.
+    bench.take();
+    bench.nak(&[1034, 1036]);
+    bench.nak_from(other(9), &[1034, 1036]);
+    bench.run(ms(6));
+    bench.nak_from(other(9), &[1034]);
+    bench.run(ms(3));
+    bench.nak(&[1034]);
+    bench.run(ms(30));
+    assert_eq!(bench.rdata().iter().filter(|sqn| **sqn == 1034).count(), 3, "{:?}", bench.rdata());
+    assert_eq!(bench.source.stats().nak_echoes, 1);
+}
+
+/// conformance 59
+#[test]
+fn a_receiver_that_now_and_then_asks_for_the_first_of_a_list_again_is_answered_each_time() {
+    let mut bench = with(Profile::LowLatency, 60);
+    for round in 0..10 {
+        let first = 1001 + 5 * round;
+        bench.nak(&[first, first + 2]);
+        bench.run(us(if round % 3 == 2 { 10_000 } else { 40 }));
+        bench.nak(&[first]);
+        bench.run(ms(30));
+        bench.nak(&[first]);
+        bench.run(ms(30));
+        bench.nak(&[first, first + 2]);
+        bench.run(ms(30));
+    }
+    assert_eq!(bench.source.stats().nak_echoes, 0);
+    assert_eq!(bench.source.stats().naks, 40);
+}
+
 /// RFC 3208 §5.2, conformance 59
 #[test]
 fn a_storm_of_naks_for_one_packet_is_answered_within_the_limits_of_the_profile() {

@@ -1,8 +1,11 @@
 //! `pgmx recv`: prints messages as lines, writes them to a file, or verifies those that check themselves.
 //!
-//! One loop: poll, rest; messages are read where they lie. Guards: what is lost is counted and told, whatever becomes of the
+//! One loop: poll, rest; messages are read where they lie. With `--framing` another handler stands in front of the reader (`unframed`). Guards: what is lost is counted and told, whatever becomes of the
 //! messages; what was printed is flushed before the loop rests; the loop allocates nothing while messages move.
 
+mod unframed;
+
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -16,9 +19,11 @@ use pgmx::link::faults::Drops;
 use pgmx::protocol::receiver::OnLoss;
 use pgmx::protocol::{End, Event};
 use pgmx::time::{Time, nanos};
+use pgmx::wire::Tsi;
 
 use crate::common::drive::{Drive, Inline, Wait};
 use crate::common::failure::{Failure, status};
+use crate::common::framing::Framing;
 use crate::common::generate::Checker;
 use crate::common::hgrm;
 use crate::common::live::{Live, Sample};
@@ -26,6 +31,7 @@ use crate::common::numbers;
 use crate::common::report::{Events, Latency, Report, end_in_words};
 use crate::common::workers::Workers;
 use crate::common::{Common, Purpose, World, say};
+use unframed::Unframed;
 
 /// Octets that are gathered before they are written, while messages keep coming: some thousand short lines share a system call.
 const GATHER: usize = 256 * 1024;
@@ -40,6 +46,8 @@ Examples:
   pgmx recv 'pgm://eth0;239.192.0.1:7500' --verify --count 1M --json
                                                                what `pgmx send ... --count 1M` makes
   pgmx recv 'pgm://eth0;239.192.0.1:7500' --verify --faults loss=5% --policy skip --timeout 10
+  pgmx recv 'epgm://10.0.0.2;239.192.0.1:5555' --framing zmq --subscribe weather
+                                                               what ZeroMQ's PUB sockets send, of one topic
 
 It ends after --count messages, lost ones included; when the last open session has ended and all it sent is delivered;
 after --timeout without progress; or by Ctrl-C.
@@ -69,6 +77,12 @@ pub(crate) struct Arguments {
     /// What an unrecoverable loss does: end the session, or be told and skipped. [default: as the profile has it]
     #[arg(long, value_name = "POLICY", help_heading = "Messages")]
     policy: Option<Policy>,
+    /// Read messages as this system lays them into packets. The parts of one are taken one right behind the other.
+    #[arg(long, value_name = "SYSTEM", help_heading = "Messages")]
+    framing: Option<Framing>,
+    /// Take only messages whose first part begins so; may be repeated. [default: all]
+    #[arg(long, value_name = "PREFIX", requires = "framing", help_heading = "Messages")]
+    subscribe: Vec<OsString>,
     #[command(flatten)]
     common: Common,
 }
@@ -84,14 +98,21 @@ enum Policy {
 
 /// Runs the command.
 pub(crate) fn main(wanted: &Arguments) -> ExitCode {
-    let outcome = if wanted.common.workers.is_some() { run::<Workers>(wanted) } else { run::<Inline>(wanted) };
+    let outcome = if wanted.common.workers.is_some() { framed::<Workers>(wanted) } else { framed::<Inline>(wanted) };
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => failure.exit("recv"),
     }
 }
 
-fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
+fn framed<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
+    match wanted.framing {
+        None => run::<D, _>(wanted, |reader| reader),
+        Some(Framing::Zmq) => run::<D, _>(wanted, |reader| Unframed::new(reader, &wanted.subscribe)),
+    }
+}
+
+fn run<D: Drive, L: Layer>(wanted: &Arguments, layer: impl FnOnce(Reader) -> L) -> Result<u8, Failure> {
     let mut world = wanted.common.open::<D>(Purpose::RECEIVE)?;
     // Not before: a file that is there stays as it is if nothing can be heard.
     let output = if wanted.verify {
@@ -114,7 +135,7 @@ fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
         None => {}
     }
     world.listen(&config)?;
-    let mut inbox = Inbox::new(Reader {
+    let mut inbox = Inbox::new(layer(Reader {
         output,
         wall_ns: 0,
         limit: wanted.count.unwrap_or(u64::MAX),
@@ -131,7 +152,7 @@ fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
         ended: None,
         bad_end: None,
         failed: None,
-    });
+    }));
     // Lines would be torn.
     let mut live = Live::new(wanted.common.progress, !prints);
     let why = drive(&mut world, &mut inbox, &mut live, wanted.timeout);
@@ -140,12 +161,16 @@ fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
     if cut_batches > 0 {
         say(format_args!("pgmx recv: {cut_batches} batches ended in the middle of a message"));
     }
-    let reader = inbox.handler_mut();
+    let faults = inbox.handler().faults();
+    let reader = inbox.handler_mut().reader_mut();
     reader.flush();
     let failure = reader.failed.take().and_then(|error| write_failure(&error, wanted.out.as_ref()));
     let why = failure.map_or(why, Err);
     let has_all = matches!(why, Ok(Why::Over | Why::Counted));
-    let report = reader.report(&world, has_all.then_some(wanted.count).flatten());
+    let mut report = reader.report(&world, has_all.then_some(wanted.count).flatten());
+    if let Some(faults) = faults {
+        *report.corrupt.get_or_insert(0) += faults;
+    }
     let bad_end = reader.bad_end;
     if let (Some(path), Output::Verify(checker)) = (&wanted.hgrm, &mut reader.output) {
         hgrm::write_file(checker.latency.histogram(), path)?;
@@ -156,6 +181,9 @@ fn run<D: Drive>(wanted: &Arguments) -> Result<u8, Failure> {
         return Ok(0);
     }
     let why = report.close(wanted.common.json, "received", why)?;
+    if let Some(faults @ 1..) = faults {
+        say(format_args!("pgmx recv: {faults} packets made no sense as --framing has it; does the sender use it?"));
+    }
     if let Some(end) = bad_end {
         say(format_args!("pgmx recv: a session ended: {}", end_in_words(end)));
     }
@@ -196,28 +224,28 @@ enum Why {
     Closed,
 }
 
-fn drive<D: Drive>(
+fn drive<D: Drive, L: Layer>(
     world: &mut World<D>,
-    inbox: &mut Inbox<Reader>,
+    inbox: &mut Inbox<L>,
     live: &mut Live,
     timeout: Option<Duration>,
 ) -> Result<Why, Failure> {
     let mut progress = (0, world.clock.now());
     loop {
         let now = world.clock.now();
-        inbox.handler_mut().wall_ns = world.clock.wall_ns(now);
+        inbox.handler_mut().reader_mut().wall_ns = world.clock.wall_ns(now);
         let moved = world.poll(now, inbox)?;
         if live.is_due(now) {
-            live.show(now, sample(world, inbox.handler()));
+            live.show(now, sample(world, inbox.handler().reader()));
         }
         if moved > 0 {
             world.busy();
             // Asked below as well; here because messages may never cease.
-            if !(world.stop.is_asked() || inbox.handler().is_done()) {
+            if !(world.stop.is_asked() || inbox.handler().reader().is_done()) {
                 continue;
             }
         }
-        let reader = inbox.handler_mut();
+        let reader = inbox.handler_mut().reader_mut();
         reader.flush();
         if reader.failed.is_some() {
             return Ok(Why::Closed);
@@ -294,39 +322,45 @@ struct Reader {
     failed: Option<io::Error>,
 }
 
+/// The inbox's handler: the reader, or what stands in front of it.
+trait Layer: Handler {
+    /// Who has the messages in the end.
+    fn reader(&self) -> &Reader;
+
+    /// The same, to be told what is news.
+    fn reader_mut(&mut self) -> &mut Reader;
+
+    /// Packets that made no sense, where they have to make some.
+    fn faults(&self) -> Option<u64>;
+}
+
+impl Layer for Reader {
+    #[inline]
+    fn reader(&self) -> &Reader {
+        self
+    }
+
+    #[inline]
+    fn reader_mut(&mut self) -> &mut Reader {
+        self
+    }
+
+    fn faults(&self) -> Option<u64> {
+        None
+    }
+}
+
 impl Handler for Reader {
     #[inline]
     fn message(&mut self, message: MessageView<'_>) {
-        if self.is_done() {
-            return;
-        }
-        self.messages += 1;
-        self.bytes += message.len() as u64;
-        self.last = message.received;
-        if self.first.is_none() {
-            self.first = Some(message.received);
-        }
-        if self.drops.is_some() {
+        if self.drops.is_some() && !self.is_done() {
             self.time_repair(&message);
         }
-        let written = match &mut self.output {
-            Output::Verify(checker) => {
-                match message.as_slice() {
-                    Some(octets) => checker.check(message.tsi, octets.len(), core::iter::once(octets), self.wall_ns),
-                    None => checker.check(message.tsi, message.len(), message.chunks(), self.wall_ns),
-                }
-                Ok(())
-            }
-            Output::Lines(out) => {
-                let written = message.chunks().try_for_each(|chunk| out.write_all(chunk));
-                written.and_then(|()| out.write_all(b"\n"))
-            }
-            Output::File(out) => message.chunks().try_for_each(|chunk| out.write_all(chunk)),
-        };
-        if let Err(error) = written {
-            self.failed = Some(error);
+        let (tsi, received) = (message.tsi, message.received);
+        match message.as_slice() {
+            Some(octets) => self.take(tsi, received, octets.len(), core::iter::once(octets)),
+            None => self.take(tsi, received, message.len(), message.chunks()),
         }
-        self.is_full = self.seen() >= self.limit;
     }
 
     fn event(&mut self, event: Event) {
@@ -356,6 +390,46 @@ impl Handler for Reader {
 }
 
 impl Reader {
+    /// A message of `len` octets, in pieces.
+    #[inline]
+    fn take<'m>(&mut self, tsi: Tsi, received: Time, len: usize, mut chunks: impl Iterator<Item = &'m [u8]> + Clone) {
+        if self.is_done() {
+            return;
+        }
+        self.messages += 1;
+        self.bytes += len as u64;
+        self.last = received;
+        if self.first.is_none() {
+            self.first = Some(received);
+        }
+        let written = match &mut self.output {
+            Output::Verify(checker) => {
+                checker.check(tsi, len, chunks, self.wall_ns);
+                Ok(())
+            }
+            Output::Lines(out) => {
+                let written = chunks.try_for_each(|chunk| out.write_all(chunk));
+                written.and_then(|()| out.write_all(b"\n"))
+            }
+            Output::File(out) => chunks.try_for_each(|chunk| out.write_all(chunk)),
+        };
+        if let Err(error) = written {
+            self.failed = Some(error);
+        }
+        self.is_full = self.seen() >= self.limit;
+    }
+
+    /// A message that nobody subscribed to.
+    #[inline]
+    fn pass_over<'m>(&mut self, tsi: Tsi, len: usize, chunks: impl Iterator<Item = &'m [u8]>) {
+        if let Output::Verify(checker) = &mut self.output
+            && !self.is_full
+        {
+            checker.pass_over(tsi, len, chunks);
+            self.is_full = checker.seen() >= self.limit;
+        }
+    }
+
     /// Messages that are accounted for.
     #[inline]
     fn seen(&self) -> u64 {
