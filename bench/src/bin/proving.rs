@@ -58,6 +58,9 @@ fn run(plan: &Plan) -> Result<bool, String> {
     } else {
         print!("{summary}");
     }
+    if plan.extent == plan::Extent::Smoke && !results.gaps().is_empty() {
+        return Err("a cell of the smoke test could not be measured".into());
+    }
     let has_some = results.bouts.iter().flat_map(|bout| &bout.plays).any(|play| play.gap().is_none())
         || results.rigs.iter().any(|rig| rig.gap.is_none());
     if !has_some {

@@ -497,7 +497,9 @@ impl Bar {
     /// Whether what it is about was played.
     fn is_measured(&self, results: &Results) -> bool {
         match self.of {
-            Of::Ratio { bout, over, .. } => results.play(bout, over).is_some(),
+            Of::Ratio { bout, over, under, .. } => {
+                results.play(bout, over).is_some() && under.iter().any(|under| results.play(bout, under).is_some())
+            }
             Of::Play { bout, play, .. } | Of::Worst { bout, play, .. } => results.play(bout, play).is_some(),
             Of::Rig { rig, .. } | Of::LeastOf { rig, .. } => results.rig(rig).is_some(),
         }

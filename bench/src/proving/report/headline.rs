@@ -38,5 +38,5 @@ pub fn headline(results: &Results) -> Option<String> {
     let spread = format!("median of {}; the whiskers go from the least to the most", results.repetitions);
     svg.text((20.0, height - 10.0), Anchor::Start, "soft", &spread);
     let words: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.shown)).collect();
-    (!rows.is_empty()).then(|| svg.document(&format!("Messages a second: {}", words.join(", ")), style::PICTURE))
+    (!rows.is_empty()).then(|| svg.document(&format!("Messages a second: {}", words.join(", ")), &style::picture()))
 }

@@ -32,7 +32,7 @@ pub fn page(results: &Results) -> String {
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>pgmx: the proving ground</title>\n\
          <style>{}{}</style>\n</head>\n<body>\n<main>\n",
         style::PAGE,
-        style::PICTURE
+        style::picture()
     );
     head(&mut html, results, &figures);
     if !results.verdicts.is_empty() {

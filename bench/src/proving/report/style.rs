@@ -2,30 +2,57 @@
 //!
 //! Guards: a series has one colour everywhere, which can be told from the others in light and dark, and never is all that tells it apart.
 
-/// Of pictures, on the page and alone.
-pub(super) const PICTURE: &str = "
-.figure{--ink:#1a1d21;--soft:#5b6470;--rule:#dde2e7;--paper:#ffffff;--xdp:#1b62d6;--generic:#7ba4ea;--raw:#0b8a74;--udp:#7a4bd0;\
---bare:#8a94a0;--openpgm:#c85a00;--zeromq:#b4234f;--norm:#8a7a00;font:13px system-ui,-apple-system,'Segoe UI',sans-serif}
-@media(prefers-color-scheme:dark){.figure{--ink:#e6e9ed;--soft:#9aa4b0;--rule:#2b323a;--paper:#111417;--xdp:#6aa5ff;--generic:#416fbd;\
---raw:#3ccfb2;--udp:#b08cff;--bare:#8d98a5;--openpgm:#ff9a4d;--zeromq:#ff7396;--norm:#d8c34a}}
-.figure text{fill:var(--ink)}
-.figure .soft{fill:var(--soft);font-size:12px}
+/// A colour in light and in dark.
+type Colour = (&'static str, &'static str, &'static str);
+
+/// Series: one colour for each system.
+const SERIES: [Colour; 8] = [
+    ("xdp", "#1b62d6", "#6aa5ff"),
+    ("generic", "#7ba4ea", "#416fbd"),
+    ("raw", "#0b8a74", "#3ccfb2"),
+    ("udp", "#7a4bd0", "#b08cff"),
+    ("bare", "#8a94a0", "#8d98a5"),
+    ("openpgm", "#c85a00", "#ff9a4d"),
+    ("zeromq", "#b4234f", "#ff7396"),
+    ("norm", "#8a7a00", "#d8c34a"),
+];
+const INK: Colour = ("ink", "#1a1d21", "#e6e9ed");
+const SOFT: Colour = ("soft", "#5b6470", "#9aa4b0");
+const RULE: Colour = ("rule", "#dde2e7", "#2b323a");
+const PAPER: Colour = ("paper", "#ffffff", "#111417");
+
+/// What is the same in both.
+const SHAPES: &str = "
+.figure text{font:13px system-ui,-apple-system,'Segoe UI',sans-serif}
+.figure .soft{font-size:12px}
 .figure .strong{font-weight:600}
 .figure .title{font-size:17px;font-weight:600}
-.figure .paper{fill:var(--paper)}
-.figure .rule{stroke:var(--rule);stroke-width:1}
-.figure .whisker{stroke:var(--ink);stroke-width:1.2;opacity:.65}
-.figure .bound{stroke:var(--ink);stroke-width:1.2;stroke-dasharray:4 3}
+.figure .rule{stroke-width:1}
+.figure .whisker{stroke-width:1.2;opacity:.65}
 .figure .curve{fill:none;stroke-width:2.2;stroke-linejoin:round}
 .figure .dashed{stroke-dasharray:7 4}
 .figure .dotted{stroke-dasharray:2 4}
-.figure .fill-xdp{fill:var(--xdp)}.figure .fill-generic{fill:var(--generic)}.figure .fill-raw{fill:var(--raw)}\
-.figure .fill-udp{fill:var(--udp)}.figure .fill-bare{fill:var(--bare)}.figure .fill-openpgm{fill:var(--openpgm)}\
-.figure .fill-zeromq{fill:var(--zeromq)}.figure .fill-norm{fill:var(--norm)}
-.figure .line-xdp{stroke:var(--xdp)}.figure .line-generic{stroke:var(--generic)}.figure .line-raw{stroke:var(--raw)}\
-.figure .line-udp{stroke:var(--udp)}.figure .line-bare{stroke:var(--bare)}.figure .line-openpgm{stroke:var(--openpgm)}\
-.figure .line-zeromq{stroke:var(--zeromq)}.figure .line-norm{stroke:var(--norm)}
 ";
+
+/// Colours of pictures; without variables, which not everything that draws pictures knows.
+fn colours(of: fn(&Colour) -> &'static str) -> String {
+    let (ink, soft, rule, paper) = (of(&INK), of(&SOFT), of(&RULE), of(&PAPER));
+    let mut css = format!(
+        ".figure text{{fill:{ink}}}.figure .soft{{fill:{soft}}}.figure .rule{{stroke:{rule}}}.figure .paper{{fill:{paper}}}\
+         .figure .whisker{{stroke:{ink}}}"
+    );
+    for colour in &SERIES {
+        let (name, value) = (colour.0, of(colour));
+        css += &format!(".figure .fill-{name}{{fill:{value}}}.figure .line-{name}{{stroke:{value}}}");
+    }
+    css
+}
+
+/// Of pictures, on the page and alone.
+pub(super) fn picture() -> String {
+    let (light, dark) = (colours(|colour| colour.1), colours(|colour| colour.2));
+    format!("{SHAPES}{light}\n@media(prefers-color-scheme:dark){{{dark}}}\n")
+}
 
 /// Of the page around them.
 pub(super) const PAGE: &str = "
