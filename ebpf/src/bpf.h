@@ -1,4 +1,4 @@
-/* What the kernel promises to BPF programs, as far as the steering program uses it: stable numbers of its user interface.
+/* What the kernel promises to BPF programs, as far as our programs use it: stable numbers of its user interface.
  * Written out here so that the build needs clang and nothing else; no kernel headers, no libbpf. */
 #pragma once
 
@@ -14,6 +14,7 @@ typedef unsigned long long u64;
 
 enum map_type {
 	MAP_HASH = 1,
+	MAP_ARRAY = 2,
 	MAP_PERCPU_ARRAY = 6,
 	MAP_LRU_HASH = 9,
 	MAP_LPM_TRIE = 11,
@@ -22,6 +23,8 @@ enum map_type {
 
 /* A trie is given its memory entry by entry; the kernel wants to be told that we know. */
 #define MAP_NO_PREALLOC 1
+/* An array that processes may map. */
+#define MAP_MAPPABLE 1024
 
 enum xdp_action {
 	XDP_ABORTED,
@@ -43,6 +46,7 @@ struct xdp_md {
 static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
 static long (*const map_update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static u64 (*const clock_ns)(void) = (void *)5;
+static long (*const redirect)(u32 interface, u64 flags) = (void *)23;
 static long (*const redirect_map)(void *map, u64 key, u64 flags) = (void *)51;
 
 #define inline_always static inline __attribute__((always_inline))

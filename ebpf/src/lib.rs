@@ -1,4 +1,4 @@
-//! The XDP steering program and its typed loader.
+//! The XDP programs and their typed loaders: the one that steers frames to us, and one that makes them.
 //!
 //! ```text
 //!   lib       Steering: the program at work on one interface
@@ -6,8 +6,9 @@
 //!    ├─ keys     how claims lie in the maps     ├─ evict     taking the place of somebody else's program
 //!    ├─ link     what holds a program there     └─ netlink   what rtnetlink knows and does about it
 //!    └─ error    refusals, and their remedies
+//!   generator  Generator: a session without a sender, for measurements
 //!
-//!   steer.bpf.c the program     packet.h what it reads     maps.h what it shares with us     bpf.h what the kernel gives it
+//!   steer.bpf.c, generate.bpf.c the programs     packet.h what it reads     maps.h what it shares with us     bpf.h what the kernel gives it
 //! ```
 //!
 //! [`Steering`] is loaded, attached, its maps typed. What is steered to which socket is said here; how a frame is read is written in
@@ -19,6 +20,7 @@
 mod config;
 mod error;
 mod evict;
+mod generator;
 mod keys;
 mod link;
 mod netlink;
@@ -36,6 +38,7 @@ use aya::{Ebpf, EbpfLoader};
 
 pub use config::{Attach, SOURCES_MAX, SteeringConfig, UDP_PORTS_MAX, UpstreamBudget};
 pub use error::SteeringError;
+pub use generator::{Generator, GeneratorConfig, GeneratorError, Ledger, TURN_BATCH_MAX};
 pub use owner::Owner;
 
 use evict::evict;

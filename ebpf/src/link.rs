@@ -116,7 +116,7 @@ fn info(link: &OwnedFd) -> io::Result<LinkInfo> {
 ///
 /// # Safety
 /// The attributes are what the command reads and writes; what they point at is ours and lives through the call.
-unsafe fn bpf<T>(command: i32, attributes: &mut T) -> io::Result<i32> {
+pub(crate) unsafe fn bpf<T>(command: i32, attributes: &mut T) -> io::Result<i32> {
     // SAFETY: the attributes are as long as is said and the kernel writes inside them only; the rest is the caller's promise.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }

@@ -14,7 +14,8 @@ const LOSS: u8 = 255;
 type Parts = Vec<Vec<u8>>;
 
 fuzz_target!(|bytes: &[u8]| {
-    let [first, others, mut rest @ ..] = bytes else { return };
+    let [first, others, rest @ ..] = bytes else { return };
+    let mut rest = rest;
     let mut decoder = Decoder::with_message_max(MESSAGE_MAX);
     let mut heard = Vec::new();
     let mut faults = 0;

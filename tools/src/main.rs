@@ -3,6 +3,8 @@
 //! Each subcommand is a file or a folder of its own; `common` is what those that open an endpoint share. Guards: exit status 2 says that
 //! the arguments make no sense, in one line, and nothing was done then.
 
+#[cfg(feature = "xdp")]
+mod bench;
 mod common;
 mod demo;
 mod doctor;
@@ -45,6 +47,8 @@ enum Command {
     Pong(pong::Arguments),
     Demo(demo::Arguments),
     Doctor(doctor::Arguments),
+    #[cfg(feature = "xdp")]
+    Bench(bench::Arguments),
     Completions(pages::Completions),
     Man(pages::Man),
 }
@@ -61,6 +65,8 @@ fn main() -> ExitCode {
         Command::Pong(arguments) => pong::main(arguments),
         Command::Demo(arguments) => demo::main(&arguments),
         Command::Doctor(arguments) => doctor::main(&arguments),
+        #[cfg(feature = "xdp")]
+        Command::Bench(arguments) => bench::main(&arguments),
         Command::Completions(wanted) => pages::completions(Cli::command(), &wanted),
         Command::Man(wanted) => pages::man(Cli::command(), &wanted),
     }

@@ -77,9 +77,8 @@ fn the_json_object_has_its_keys_in_their_order_and_null_where_they_do_not_apply(
 
 #[test]
 fn what_a_repair_takes_and_what_every_message_takes_is_told_and_kept() {
-    let (at, directory) = (endpoint(17630), Scratch::new());
-    let file = directory.path("latency.hgrm");
-    let verify = ["--verify", "--json", "--hgrm", &file, "--timeout", "30", "--faults", "loss=20%,seed=3"];
+    let (at, file) = (endpoint(17640), Scratch::new("latency.hgrm"));
+    let verify = ["--verify", "--json", "--hgrm", file.path(), "--timeout", "30", "--faults", "loss=20%,seed=3"];
     let receiver = Running::start_ready(&with(&["recv", &at], &verify));
     let bursts = ["--bursts", "50@20ms", "--count", "500", "--size", "32", "--json"];
     let sent = run(&with(&["send", &at], &bursts)).ended(0).json();
@@ -88,7 +87,7 @@ fn what_a_repair_takes_and_what_every_message_takes_is_told_and_kept() {
     assert!(sent["seconds"].as_f64() >= Some(0.18), "ten bursts, 20 ms apart: {sent}");
     let time = |what: &str, key: &str| received[what][key].as_u64().expect("a time");
     assert!(time("repair_ns", "min") > 0 && time("repair_ns", "max") <= time("latency_ns", "max"), "{received}");
-    let kept = std::fs::read_to_string(&file).expect("a histogram");
+    let kept = std::fs::read_to_string(file.path()).expect("a histogram");
     assert!(kept.contains("Total count    =          500]"), "{kept}");
 }
 

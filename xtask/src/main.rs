@@ -7,6 +7,7 @@ mod args;
 mod conformance;
 mod demo;
 mod fuzz;
+mod interop;
 mod lanes;
 mod loom;
 mod mutants;
@@ -41,7 +42,11 @@ cargo xtask COMMAND: everything this repository does for itself
   bench links [ARGS]         what each link moves between two namespaces, beside bare AF_XDP rings (root)
   bench ping [ARGS]          round trips of `pgmx ping` over xdp and raw, beside bare AF_XDP rings (root, two idle cores)
   bench batch [ARGS]         small messages in batches, `pgmx send` to `pgmx recv`, beside bare AF_XDP rings (likewise)
+  bench receive [ARGS]       what is received without loss from packets made in the kernel, beside bare AF_XDP rings (likewise)
+  bench memory [ARGS]        one core doing both ends over the memory link, how flat that stays, and instructions per packet
+  bench micro [ARGS]         each mechanism by itself (criterion): FILTER picks some
   peers                      build what others speak, from bench/peers: OpenPGM, ZeroMQ, NORM; says what is missing
+  interop [ARGS]             pgmx beside OpenPGM and ZeroMQ, both ways, over every link (root; --quick, --only WORDS, --list)
   metal                      `bench links` with bare rings and `xdp` alone, 64 and 1400 octets
   vm [--kernel K] [--part P] the privileged tests under other kernels, in virtual machines (K: 6.1, 6.12, 7.2, newest, all)
   conformance [--check]      requirement, code, test or why not yet (--unopen drops `open` where both citations exist)
@@ -115,6 +120,7 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
         }
         "bench" if words.first().is_none_or(|word| word.starts_with('-')) => proving::run(&root, words),
         "bench" => bench(&root, &words),
+        "interop" => interop::run(&root, words),
         "peers" => {
             Args::new(words).finish()?;
             peers::run(&root)
@@ -128,28 +134,70 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
 
 /// These hand every word to the program behind them, `--help` included.
 fn passes_arguments_on(command: &str) -> bool {
-    matches!(command, "sim" | "metal" | "bench" | "demo")
+    matches!(command, "sim" | "metal" | "bench" | "demo" | "interop")
 }
 
-/// The benchmarks, and whether each measures the command, which is built beside it then.
-const BENCHMARKS: [(&str, bool); 3] = [("links", false), ("ping", true), ("batch", true)];
+/// What a benchmark is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Benchmark {
+    /// A program of `bench` that needs root.
+    Rig,
+    /// One that measures the command, which is built beside it.
+    OfCommand,
+    /// `pgmx bench` itself, with these arguments first.
+    Command(&'static [&'static str]),
+    /// A program of `bench` that needs no rights, with the instructions counted behind it.
+    Inside,
+    /// Those of criterion.
+    Micro,
+}
+
+/// The benchmarks by name.
+const BENCHMARKS: [(&str, Benchmark); 6] = [
+    ("links", Benchmark::Rig),
+    ("ping", Benchmark::OfCommand),
+    ("batch", Benchmark::OfCommand),
+    ("receive", Benchmark::Command(&["bench", "receive", "--loopback", "veth", "--expect", "0.95"])),
+    ("memory", Benchmark::Inside),
+    ("micro", Benchmark::Micro),
+];
 
 /// Runs a benchmark; the first word names it.
 fn bench(root: &Path, words: &[String]) -> Result<bool, String> {
     let names = BENCHMARKS.map(|(name, _)| name).join(", ");
     let asked = words.first().map(String::as_str).unwrap_or_default();
-    let Some((name, of_command)) = BENCHMARKS.into_iter().find(|(name, _)| *name == asked) else {
+    let Some((name, kind)) = BENCHMARKS.into_iter().find(|(name, _)| *name == asked) else {
         return Err(format!("which benchmark? there are: {names} (`cargo xtask bench links --help`)"));
     };
     let words = &words[1..];
     let is_help = words.iter().any(|word| word == "--help" || word == "-h");
-    if !setup::is_root() && !is_help {
+    let needs_root = !matches!(kind, Benchmark::Inside | Benchmark::Micro);
+    if needs_root && !setup::is_root() && !is_help {
         return Err("makes network namespaces and AF_XDP sockets, which needs root; run it as root".into());
     }
-    if of_command && !is_help && !cargo(root, &["build", "--release", "-p", "pgmx-tools"]).foreground()? {
-        return Ok(false);
+    if kind == Benchmark::OfCommand && !is_help {
+        let built = cargo(root, &["build", "--release", "-p", "pgmx-tools"]).foreground()?;
+        if !built {
+            return Ok(false);
+        }
     }
-    cargo(root, &["run", "--release", "-p", "pgmx-bench", "--bin", name, "--"]).args(words.to_vec()).foreground()
+    let rig = ["run", "--release", "-p", "pgmx-bench", "--bin", name, "--"];
+    match kind {
+        Benchmark::Micro => {
+            cargo(root, &["bench", "-p", "pgmx-bench", "--bench", name, "--"]).args(words.to_vec()).foreground()
+        }
+        Benchmark::Command(first) => {
+            let command = [&["run", "--release", "-p", "pgmx-tools", "--"], first].concat();
+            cargo(root, &command).args(words.to_vec()).foreground()
+        }
+        Benchmark::Inside => {
+            let is_enough = cargo(root, &rig).args(words.to_vec()).foreground()?;
+            // An object for programs stands alone.
+            let is_alone = is_help || words.iter().any(|word| word == "--json");
+            Ok((is_alone || test::budget(root)) && is_enough)
+        }
+        Benchmark::Rig | Benchmark::OfCommand => cargo(root, &rig).args(words.to_vec()).foreground(),
+    }
 }
 
 /// The workspace root: the directory above this crate, wherever `cargo xtask` was called from.

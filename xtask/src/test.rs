@@ -5,6 +5,7 @@
 
 use crate::args::Args;
 use crate::conformance;
+use crate::interop;
 use crate::lanes::{Outcome, Run};
 use crate::loom;
 use crate::process::{Cmd, Output, cargo};
@@ -15,8 +16,8 @@ use crate::vm;
 use std::path::Path;
 use std::time::Duration;
 
-const LANES: [&str; 10] =
-    ["conformance", "unit", "bare", "loom", "privileged", "sanitize", "vm", "sim", "budget", "bench-smoke"];
+const LANES: [&str; 11] =
+    ["conformance", "unit", "bare", "loom", "privileged", "interop", "sanitize", "vm", "sim", "budget", "bench-smoke"];
 
 /// The features every workspace-wide build takes, so that one lane's build serves the next.
 pub(crate) const FEATURES: [&str; 2] = ["--features", "pgmx/sim"];
@@ -79,6 +80,7 @@ fn test_lanes(run: &mut Run, root: &Path, lanes: &[String], long: bool, filter: 
             "bare" => bare(root),
             "loom" => loom::lane(root),
             "privileged" => privileged(root, long, filter),
+            "interop" => interop::lane(root),
             "sanitize" => sanitize::lane(root, long),
             "vm" => vm::lane(root),
             "sim" => sim(root, long),

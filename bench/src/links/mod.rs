@@ -14,6 +14,8 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+pub use crate::watch::Watch;
+
 /// The group that packets go to.
 pub const GROUP: Ipv4Addr = Ipv4Addr::new(239, 192, 0, 1);
 /// The session's source port, and its data port.
@@ -142,32 +144,6 @@ impl Run {
         let attention = (sender_processor / sender_wall).min(processor.as_secs_f64() / wall.as_secs_f64());
         Ok(Outcome { sent, received, per_second, sender_ns: sender_processor / sent.max(1) as f64, attention })
     }
-}
-
-/// Processor time of this thread beside the wall's.
-#[derive(Clone, Copy, Debug)]
-pub struct Watch {
-    processor: Duration,
-    wall: Instant,
-}
-
-impl Watch {
-    /// From now on.
-    pub fn start() -> Self {
-        Self { processor: processor_time(), wall: Instant::now() }
-    }
-
-    /// What this thread used since, and what passed.
-    pub fn read(self) -> (Duration, Duration) {
-        (processor_time().saturating_sub(self.processor), self.wall.elapsed())
-    }
-}
-
-fn processor_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes a structure that lives through the call. This clock exists wherever threads do.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
 /// Reads every octet of a payload, as an application would.

@@ -488,6 +488,21 @@ pub fn shown(value: f64, unit: &str) -> String {
     }
 }
 
+/// A number on an axis: as few digits as tell it.
+pub fn mark(value: f64, unit: &str) -> String {
+    let (value, unit) = match unit {
+        "/s" if value >= 1e6 => (value / 1e6, " M/s"),
+        "/s" if value >= 1e3 => (value / 1e3, " k/s"),
+        "/s" if value == 0.0 => (0.0, ""),
+        "µs" if value >= 1e6 => (value / 1e6, " s"),
+        "µs" if value >= 1e3 => (value / 1e3, " ms"),
+        "µs" => (value, " µs"),
+        other => (value, other),
+    };
+    // What was added up from tenths is not written with sixteen digits.
+    format!("{}{unit}", (value * 1e6).round() / 1e6)
+}
+
 /// All promises that were asked for, in their order.
 pub fn judge(results: &Results, wants: impl Fn(&str) -> bool) -> Vec<Verdict> {
     BARS.iter().filter(|bar| wants(bar.name) || bar.is_measured(results)).map(|bar| bar.judge(results)).collect()
@@ -650,6 +665,10 @@ mod tests {
     #[test]
     fn figures_are_written_to_be_read() {
         assert_eq!([shown(40_000.0, "ns"), shown(5e6, "ns"), shown(12e6, "/s")], ["40.0 µs", "5.00 ms", "12.00 M/s"]);
+        assert_eq!(
+            [mark(0.0, "/s"), mark(2.5e6, "/s"), mark(1e3, "µs"), mark(0.1 + 0.2, "")],
+            ["0", "2.5 M/s", "1 ms", "0.3"]
+        );
         assert_eq!([shown(1.0 / 240.0, ""), shown(0.97, ""), shown(287.0, "")], ["0.0042", "0.97", "287"]);
     }
 }

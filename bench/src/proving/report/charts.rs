@@ -22,9 +22,11 @@ pub(super) struct Bar {
     pub(super) most: f64,
     /// The number, for people.
     pub(super) shown: String,
+    /// Where it should reach, if somebody promised.
+    pub(super) bound: Option<f64>,
 }
 
-/// Bars from left to right, each with its spread; `bound` is where each should reach.
+/// Bars from left to right, each with its spread.
 pub(super) fn bars(bars: &[Bar], shown: impl Fn(f64) -> String) -> Svg {
     let mut svg = Svg::new(WIDTH, 34.0 + ROW * bars.len() as f64);
     draw(&mut svg, bars, 6.0, shown);
@@ -33,7 +35,7 @@ pub(super) fn bars(bars: &[Bar], shown: impl Fn(f64) -> String) -> Svg {
 
 /// The same in a picture that has something above.
 pub(super) fn draw(svg: &mut Svg, bars: &[Bar], top: f64, shown: impl Fn(f64) -> String) {
-    let most = bars.iter().map(|bar| bar.most.max(bar.value)).fold(0.0, f64::max);
+    let most = bars.iter().map(|bar| bar.most.max(bar.value).max(bar.bound.unwrap_or(0.0))).fold(0.0, f64::max);
     let room = WIDTH - LABELS - NUMBERS;
     let x = |value: f64| LABELS + if most > 0.0 { value / most * room } else { 0.0 };
     let bottom = top + ROW * bars.len() as f64;
@@ -43,7 +45,7 @@ pub(super) fn draw(svg: &mut Svg, bars: &[Bar], top: f64, shown: impl Fn(f64) ->
     }
     for (n, bar) in bars.iter().enumerate() {
         let (y, middle) = (top + ROW * n as f64 + (ROW - BAR) / 2.0, top + ROW * n as f64 + ROW / 2.0);
-        let Bar { label, family, value, least, most, shown } = bar;
+        let Bar { label, family, value, least, most, shown, bound } = bar;
         svg.text((LABELS - 10.0, middle + 4.5), Anchor::End, if family == "xdp" { "strong" } else { "" }, label);
         svg.rectangle((LABELS, y), (x(*value) - LABELS, BAR), &format!("fill-{family}"), &format!("{label}: {shown}"));
         if most > least {
@@ -52,7 +54,11 @@ pub(super) fn draw(svg: &mut Svg, bars: &[Bar], top: f64, shown: impl Fn(f64) ->
                 svg.line((x(end), middle - 4.0), (x(end), middle + 4.0), "whisker");
             }
         }
-        svg.text((x(value.max(*most)) + 8.0, middle + 4.5), Anchor::Start, "strong", shown);
+        if let Some(bound) = bound {
+            svg.line((x(*bound), y - 4.0), (x(*bound), y + BAR + 4.0), "bound");
+        }
+        let end = value.max(*most).max(bound.unwrap_or(0.0));
+        svg.text((x(end) + 8.0, middle + 4.5), Anchor::Start, "strong", shown);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Called by `page`. Guards: a figure is made of what was measured and nothing else; without any it is left out, and the gaps say why.
 
 use super::charts::{self, Axes, Bar, Line, Point, nines};
-use crate::proving::bars::shown;
+use crate::proving::bars::{mark, shown};
 use crate::proving::plan::{LOSSES, SIZES};
 use crate::proving::results::{Played, Results, metric};
 use crate::proving::statistics::{Figure as Spread, ratio};
@@ -45,7 +45,7 @@ pub(super) fn all(results: &Results) -> Vec<Figure> {
 pub(super) fn bar_of(play: &Played, name: &str, unit: &str) -> Option<Bar> {
     let Spread { median, least, most, .. } = play.figure(name)?;
     let (label, family) = (play.title.clone(), play.family.clone());
-    Some(Bar { label, family, value: median, least, most, shown: shown(median, unit) })
+    Some(Bar { label, family, value: median, least, most, shown: shown(median, unit), bound: None })
 }
 
 fn spread(figure: Option<Spread>, unit: &str) -> String {
@@ -164,8 +164,32 @@ fn throughput(
             over,
         ]);
     }
-    let picture = charts::bars(&bars, |value| shown(value, "/s"));
+    let picture = charts::bars(&bars, |value| mark(value, "/s"));
     Some(figure(results, names, lead.into(), picture, table, &plays))
+}
+
+/// How many times as much as each other, and where the house promises to be.
+fn beside(results: &Results) -> Option<Figure> {
+    let (mut rows, mut table) = (Vec::new(), Table::new(&["pgmx over", "times as much", "promised"]));
+    let is_ratio = |name: &str| name.contains("-over-") && !name.contains("roundtrip") && !name.contains("oneway");
+    for verdict in results.verdicts.iter().filter(|verdict| is_ratio(&verdict.name)) {
+        let Some(ratio) = verdict.figure else { continue };
+        let label = verdict.name.replace("-over-", " / ").replace('-', " ");
+        let family =
+            ["norm", "zeromq", "openpgm"].into_iter().find(|family| verdict.name.contains(family)).unwrap_or("bare");
+        let bound = verdict.bar.trim_start_matches(|letter: char| !letter.is_ascii_digit()).parse().ok();
+        let Spread { median, least, most, .. } = ratio;
+        let shown = format!("{median:.2}×");
+        rows.push(Bar { label: label.clone(), family: family.into(), value: median, least, most, shown, bound });
+        table.rows.push(vec![verdict.what.clone(), spread(Some(ratio), "×"), verdict.bar.clone()]);
+    }
+    if rows.is_empty() {
+        return None;
+    }
+    let lead = "Each bar is how many times as much pgmx delivers as who stands behind the stroke, taken turn by turn; the broken line is the \
+                promise.";
+    let picture = charts::bars(&rows, |value| mark(value, "×"));
+    Some(figure(results, ("beside", "Beside the others"), lead.into(), picture, table, &[]))
 }
 
 fn small_packets(results: &Results) -> Option<Figure> {
@@ -201,9 +225,8 @@ fn by_size(results: &Results) -> Option<Figure> {
             match lines.iter_mut().find(|line| line.label == play.title) {
                 Some(line) => line.points.push(point),
                 None => {
-                    let stroke = stroke(&lines, &play.family);
                     let (label, family) = (play.title.clone(), play.family.clone());
-                    lines.push(Line { label, family, stroke, points: vec![point] });
+                    lines.push(Line { label, family, stroke: "", points: vec![point] });
                 }
             }
         }
@@ -212,8 +235,11 @@ fn by_size(results: &Results) -> Option<Figure> {
     if lines.is_empty() {
         return None;
     }
+    for n in 1..lines.len() {
+        lines[n].stroke = stroke(&lines[..n], &lines[n].family);
+    }
     let marks: Vec<(f64, String)> = sizes.iter().map(|size| (place(*size), size.to_string())).collect();
-    let shown = |value: f64| shown(value, "");
+    let shown = |value: f64| mark(value, "");
     let axes = Axes {
         x: &marks,
         x_title: "octets of a message",
@@ -275,7 +301,7 @@ fn curves(results: &Results, bout: &str, names: (&'static str, &'static str), le
     let marks =
         [0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999].map(|percentile| (nines(percentile), format!("{percentile}")));
     let marks: Vec<(f64, String)> = marks.into_iter().chain([(nines(100.0), "worst".into())]).collect();
-    let micros = |value: f64| if value >= 1000.0 { format!("{} ms", value / 1000.0) } else { format!("{value} µs") };
+    let micros = |value: f64| mark(value, "µs");
     let axes = Axes { x: &marks, x_title: "percentile", y_title: "", multiplies: true, shown: &micros };
     Some(figure(results, names, lead.into(), charts::lines(&lines, &axes), table, &plays))
 }
@@ -327,7 +353,7 @@ fn by_rate(results: &Results) -> Option<Figure> {
     if marks.len() < 2 {
         return None;
     }
-    let micros = |value: f64| if value >= 1000.0 { format!("{} ms", value / 1000.0) } else { format!("{value} µs") };
+    let micros = |value: f64| mark(value, "µs");
     let axes = Axes { x: &marks, x_title: "messages a second", y_title: "", multiplies: true, shown: &micros };
     let lead = "What a message takes as the rate grows, up to 80 % of what goes through at most: pgmx over xdp.".into();
     Some(figure(results, ("rates", "Latency by rate"), lead, charts::lines(&lines, &axes), table, &plays))
@@ -380,7 +406,7 @@ fn goodput(results: &Results) -> Option<Figure> {
     if lines.is_empty() {
         return None;
     }
-    let shown = |value: f64| shown(value, "");
+    let shown = |value: f64| mark(value, "");
     let marks = loss_marks();
     let axes = Axes {
         x: &marks,
@@ -436,7 +462,7 @@ fn against_loss(
         return None;
     }
     let marks = loss_marks();
-    let micros = |value: f64| if value >= 1000.0 { format!("{} ms", value / 1000.0) } else { format!("{value} µs") };
+    let micros = |value: f64| mark(value, "µs");
     let axes =
         Axes { x: &marks, x_title: "packets lost on their way in", y_title: "", multiplies: true, shown: &micros };
     Some(figure(results, names, lead.into(), charts::lines(&lines, &axes), table, &plays))
@@ -492,7 +518,7 @@ fn cost(results: &Results) -> Option<Figure> {
     let lead = "Processor seconds for a million messages of 256 octets, the kernel's part included, with both ends asleep when there is \
                 nothing to do. Calls are counted while both spin, in the steady state."
         .into();
-    let picture = charts::bars(&bars, |value| shown(value, " s"));
+    let picture = charts::bars(&bars, |value| mark(value, " s"));
     Some(figure(results, ("cost", "What a message costs"), lead, picture, table, &plays))
 }
 
@@ -519,6 +545,6 @@ fn receivers(results: &Results) -> Option<Figure> {
     let lead = "Receivers behind a bridge that share one core and sleep when there is nothing to do. Bare rings lose what they have no room for; \
                 pgmx repairs it."
         .into();
-    let picture = charts::bars(&bars, |value| shown(value, "/s"));
+    let picture = charts::bars(&bars, |value| mark(value, "/s"));
     Some(figure(results, ("receivers", "Several receivers"), lead, picture, table, &all))
 }

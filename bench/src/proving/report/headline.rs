@@ -5,7 +5,7 @@ use super::figures::bar_of;
 use super::style;
 use crate::proving::results::{Results, metric};
 use crate::proving::svg::{Anchor, Svg};
-use crate::proving::{bars::shown, results::Played};
+use crate::proving::{bars::mark, results::Played};
 
 const WIDTH: f64 = 860.0;
 const TOP: f64 = 64.0;
@@ -34,7 +34,7 @@ pub fn headline(results: &Results) -> Option<String> {
     let under =
         format!("one sender, one receiver, a core each, over veth; {}, Linux {}", machine.processor, machine.kernel);
     svg.text((20.0, 50.0), Anchor::Start, "soft", &under);
-    charts::draw(&mut svg, &rows, TOP, |value| shown(value, "/s"));
+    charts::draw(&mut svg, &rows, TOP, |value| mark(value, "/s"));
     let spread = format!("median of {}; the whiskers go from the least to the most", results.repetitions);
     svg.text((20.0, height - 10.0), Anchor::Start, "soft", &spread);
     let words: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.shown)).collect();

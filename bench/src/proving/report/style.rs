@@ -29,6 +29,7 @@ const SHAPES: &str = "
 .figure .title{font-size:17px;font-weight:600}
 .figure .rule{stroke-width:1}
 .figure .whisker{stroke-width:1.2;opacity:.65}
+.figure .bound{stroke-width:1.6;stroke-dasharray:4 3}
 .figure .curve{fill:none;stroke-width:2.2;stroke-linejoin:round}
 .figure .dashed{stroke-dasharray:7 4}
 .figure .dotted{stroke-dasharray:2 4}
@@ -39,7 +40,7 @@ fn colours(of: fn(&Colour) -> &'static str) -> String {
     let (ink, soft, rule, paper) = (of(&INK), of(&SOFT), of(&RULE), of(&PAPER));
     let mut css = format!(
         ".figure text{{fill:{ink}}}.figure .soft{{fill:{soft}}}.figure .rule{{stroke:{rule}}}.figure .paper{{fill:{paper}}}\
-         .figure .whisker{{stroke:{ink}}}"
+         .figure .whisker,.figure .bound{{stroke:{ink}}}"
     );
     for colour in &SERIES {
         let (name, value) = (colour.0, of(colour));
