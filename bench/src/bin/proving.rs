@@ -37,7 +37,9 @@ fn run(plan: &Plan) -> Result<bool, String> {
                 println!("{}/{}", bout.name, play.id());
             }
         }
-        wanted_rigs(plan).iter().for_each(|rig| println!("{rig}"));
+        for rig in wanted_rigs(plan) {
+            println!("{rig}");
+        }
         return Ok(true);
     }
     let results = if plan.redraw { read_again(plan)? } else { measure(plan, &bouts)? };

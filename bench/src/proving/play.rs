@@ -7,6 +7,7 @@
 //! Called by the program, repetition by repetition. Guards: every wait ends; a program that is done is not waited for any longer than its
 //! figures need.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -150,7 +151,9 @@ fn programs(stage: &Stage<'_>, play: &Play, time: Duration) -> Result<Outturn, S
         let source = sender.end(at_most);
         if !is_pgmx {
             sleep(AFTERMATH);
-            receivers.iter().for_each(|receiver| receiver.ask(1));
+            for receiver in &receivers {
+                receiver.ask(1);
+            }
         }
         (source, receivers.into_iter().map(|receiver| receiver.end(PATIENCE)).collect())
     };
@@ -231,11 +234,11 @@ fn blast(sample: &mut Sample, play: &Play, source: &Ended, heard: &[Ended]) -> R
     Ok(())
 }
 
-/// `pgmx` says how many packets left; others cut messages as PGM has to, but for ZeroMQ, which lays many into one.
+/// `pgmx` says how many packets left; OpenPGM cuts messages as PGM has to; ZeroMQ and NORM lay many into one, and nobody says how many.
 fn packets_per_message(play: &Play, source: &Ended, sent: f64) -> Option<f64> {
     match play.who {
         Who::Pgmx(_) => number(&source.said, "/packets").ok().filter(|_| sent > 0.0).map(|packets| packets / sent),
-        Who::ZeroMq { .. } => None,
+        Who::ZeroMq { .. } | Who::Norm => None,
         _ => Some(f64::from(play.setting.size.div_ceil(PACKET).max(1))),
     }
 }
@@ -389,7 +392,8 @@ fn keep(histogram: &Histogram<u64>, path: &PathBuf) -> Result<Option<String>, St
         total += step.count_since_last_iteration();
         let (value, quantile) = (step.value_iterated_to() as f64 / 1000.0, step.quantile_iterated_to());
         let rest = if quantile < 1.0 { format!(" {:14.2}", 1.0 / (1.0 - quantile)) } else { String::new() };
-        text += &format!("{value:12.3} {quantile:2.12} {total:10}{rest}\n");
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "{value:12.3} {quantile:2.12} {total:10}{rest}");
     }
     fs::write(path, text).map_err(|error| format!("writing {}: {error}", path.display()))?;
     Ok(path.file_name().map(|name| name.to_string_lossy().into_owned()))
@@ -410,7 +414,7 @@ mod tests {
         let curve = curve_of(&fs::read_to_string(&path).expect("just written"));
         fs::remove_file(&path).expect("just written");
         assert!(path.ends_with(name));
-        let at = |percentile: f64| curve.iter().find(|point| point.0 == percentile).expect("a point").1;
+        let at = |percentile: f64| curve.iter().find(|point| (point.0 - percentile).abs() < 1e-9).expect("a point").1;
         for (percentile, ns) in [(50.0, 5e6), (99.0, 9.9e6), (99.9, 9.99e6), (100.0, 1e7)] {
             assert!((at(percentile) / ns - 1.0).abs() < 0.02, "{percentile}: {}", at(percentile));
         }

@@ -142,6 +142,9 @@ pub fn decades(least: f64, most: f64) -> Vec<f64> {
 }
 
 #[cfg(test)]
+pub(super) use tests::is_well_formed;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -188,6 +191,3 @@ mod tests {
         open.is_empty()
     }
 }
-
-#[cfg(test)]
-pub(super) use tests::is_well_formed;

@@ -36,8 +36,20 @@ impl Table {
 
 /// All of them, in the order of the page.
 pub(super) fn all(results: &Results) -> Vec<Figure> {
-    let makers: [fn(&Results) -> Option<Figure>; 11] =
-        [small_packets, by_size, batches, round_trips, one_way, by_rate, goodput, repair, under_loss, cost, receivers];
+    let makers: [fn(&Results) -> Option<Figure>; 12] = [
+        beside,
+        small_packets,
+        by_size,
+        batches,
+        round_trips,
+        one_way,
+        by_rate,
+        goodput,
+        repair,
+        under_loss,
+        cost,
+        receivers,
+    ];
     makers.iter().filter_map(|make| make(results)).collect()
 }
 
@@ -168,28 +180,33 @@ fn throughput(
     Some(figure(results, names, lead.into(), picture, table, &plays))
 }
 
-/// How many times as much as each other, and where the house promises to be.
+/// Every ratio to somebody else, as a part of what was promised.
 fn beside(results: &Results) -> Option<Figure> {
-    let (mut rows, mut table) = (Vec::new(), Table::new(&["pgmx over", "times as much", "promised"]));
-    let is_ratio = |name: &str| name.contains("-over-") && !name.contains("roundtrip") && !name.contains("oneway");
-    for verdict in results.verdicts.iter().filter(|verdict| is_ratio(&verdict.name)) {
-        let Some(ratio) = verdict.figure else { continue };
+    let (mut rows, mut table) = (Vec::new(), Table::new(&["ratio", "measured", "promised"]));
+    for verdict in results.verdicts.iter().filter(|verdict| verdict.name.contains("-over-")) {
+        let (Some(ratio), Some((sign, bound))) = (verdict.figure, verdict.bar.split_once(' ')) else { continue };
+        let Some(bound) = bound.parse::<f64>().ok().filter(|bound| *bound > 0.0) else { continue };
+        // Where less is better it is turned round, so that further right is better everywhere.
+        let part = |value: f64| if sign == "≥" { value / bound } else { bound / value.max(f64::MIN_POSITIVE) };
+        let ends = [part(ratio.least), part(ratio.most)];
         let label = verdict.name.replace("-over-", " / ").replace('-', " ");
-        let family =
-            ["norm", "zeromq", "openpgm"].into_iter().find(|family| verdict.name.contains(family)).unwrap_or("bare");
-        let bound = verdict.bar.trim_start_matches(|letter: char| !letter.is_ascii_digit()).parse().ok();
-        let Spread { median, least, most, .. } = ratio;
-        let shown = format!("{median:.2}×");
-        rows.push(Bar { label: label.clone(), family: family.into(), value: median, least, most, shown, bound });
-        table.rows.push(vec![verdict.what.clone(), spread(Some(ratio), "×"), verdict.bar.clone()]);
+        let others = ["norm", "zeromq", "openpgm"];
+        let family = others.into_iter().find(|family| verdict.name.contains(family)).unwrap_or("bare").into();
+        let shown = format!("{:.2} ({})", ratio.median, verdict.bar);
+        let (least, most) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+        rows.push(Bar { label, family, value: part(ratio.median), least, most, shown, bound: Some(1.0) });
+        table.rows.push(vec![verdict.what.clone(), spread(Some(ratio), ""), verdict.bar.clone()]);
     }
     if rows.is_empty() {
         return None;
     }
-    let lead = "Each bar is how many times as much pgmx delivers as who stands behind the stroke, taken turn by turn; the broken line is the \
-                promise.";
+    let lead = "pgmx over each other, turn by turn, as a part of what is promised: the broken line is the promise, and further right is better. \
+                The number is the ratio itself.";
     let picture = charts::bars(&rows, |value| mark(value, "×"));
-    Some(figure(results, ("beside", "Beside the others"), lead.into(), picture, table, &[]))
+    let mut figure = figure(results, ("beside", "Beside the others"), lead.into(), picture, table, &[]);
+    figure.conditions =
+        format!("{} · each contestant as in its own figure below", figure.conditions.trim_end_matches(" · "));
+    Some(figure)
 }
 
 fn small_packets(results: &Results) -> Option<Figure> {
@@ -201,7 +218,7 @@ fn small_packets(results: &Results) -> Option<Figure> {
 }
 
 fn batches(results: &Results) -> Option<Figure> {
-    let lead = "Messages of 64 octets that share packets while the sender is busy. ZeroMQ always does that.";
+    let lead = "Messages of 64 octets that share packets while the sender is busy. ZeroMQ and NORM always do that.";
     throughput(results, "batch-64", ("batches", "Batched messages"), lead, "xdp")
 }
 
@@ -209,8 +226,8 @@ fn batches(results: &Results) -> Option<Figure> {
 fn by_size(results: &Results) -> Option<Figure> {
     let mut lines: Vec<Line> = Vec::new();
     let mut plays: Vec<&Played> = Vec::new();
-    let place = |size: u32| f64::from(size.max(1)).log2();
     let sizes: Vec<u32> = SIZES.into_iter().filter(|size| results.bout(&format!("blast-{size}")).is_some()).collect();
+    let place = |size: u32| sizes.iter().position(|known| *known == size).unwrap_or(0) as f64;
     let mut rows: Vec<(String, Vec<(u32, String)>)> = Vec::new();
     for size in &sizes {
         for play in ranked(results, &format!("blast-{size}"), metric::PAYLOAD_GBIT) {
@@ -222,16 +239,16 @@ fn by_size(results: &Results) -> Option<Figure> {
             }
             let point = Point { x: place(*size), y: gbit.median, least: gbit.least, most: gbit.most };
             plays.push(play);
-            match lines.iter_mut().find(|line| line.label == play.title) {
-                Some(line) => line.points.push(point),
-                None => {
-                    let (label, family) = (play.title.clone(), play.family.clone());
-                    lines.push(Line { label, family, stroke: "", points: vec![point] });
-                }
+            if let Some(line) = lines.iter_mut().find(|line| line.label == play.title) {
+                line.points.push(point);
+            } else {
+                let (label, family) = (play.title.clone(), play.family.clone());
+                lines.push(Line { label, family, stroke: "", points: vec![point] });
             }
         }
     }
-    lines.retain(|line| line.points.len() > 1);
+    // Who was played at few sizes stands in the table alone.
+    lines.retain(|line| line.points.len() > 1 && 2 * line.points.len() > sizes.len());
     if lines.is_empty() {
         return None;
     }
@@ -254,7 +271,7 @@ fn by_size(results: &Results) -> Option<Figure> {
         let cell = |size: &u32| cells.iter().find(|cell| cell.0 == *size).map_or("–".into(), |cell| cell.1.clone());
         table.rows.push(std::iter::once(who).chain(sizes.iter().map(cell)).collect());
     }
-    let lead = "From 1,424 octets on a message takes several packets. Both axes multiply.".into();
+    let lead = "One message a packet, or several packets from 1,424 octets on; but ZeroMQ and NORM lay small messages into shared packets unasked.".into();
     Some(figure(results, ("sizes", "Throughput by size"), lead, picture, table, &plays))
 }
 
@@ -276,7 +293,9 @@ fn curves(results: &Results, bout: &str, names: (&'static str, &'static str), le
     for play in &plays {
         let mut points = Vec::new();
         for (percentile, _) in play.samples.iter().map(|sample| &sample.curve).max_by_key(|curve| curve.len())? {
-            let at = |curve: &Vec<(f64, f64)>| curve.iter().find(|point| point.0 == *percentile).map(|point| point.1);
+            let at = |curve: &Vec<(f64, f64)>| {
+                curve.iter().find(|point| (point.0 - percentile).abs() < 1e-9).map(|point| point.1)
+            };
             let Some(y) = Spread::of(play.samples.iter().filter_map(|sample| at(&sample.curve))) else { continue };
             points.push(Point { x: nines(*percentile), y: y.median / 1e3, least: y.least / 1e3, most: y.most / 1e3 });
         }
@@ -333,17 +352,19 @@ fn by_rate(results: &Results) -> Option<Figure> {
         .map(|(label, stroke)| Line { label: label.into(), family: "xdp".into(), stroke, points: Vec::new() })
         .into();
     let mut table = Table::new(&["messages/s", "p50", "p90", "p99", "p99.9", "worst"]);
-    for (bout, rate) in rates {
-        let Some((rate, bout)) = rate.zip(results.bout(bout)) else { continue };
+    let mut known: Vec<(&str, f64)> = rates.iter().filter_map(|(bout, rate)| Some((*bout, (*rate)?))).collect();
+    known.sort_by(|a, b| a.1.total_cmp(&b.1));
+    for (bout, rate) in known {
+        let Some(bout) = results.bout(bout) else { continue };
         let Some(play) = bout.plays.iter().find(|play| play.who == "xdp" && play.gap().is_none()) else { continue };
-        let names = [metric::P50, metric::P99, metric::P999];
+        let (names, x) = ([metric::P50, metric::P99, metric::P999], marks.len() as f64);
         for (line, name) in lines.iter_mut().zip(names) {
             if let Some(Spread { median, least, most, .. }) = play.figure(name) {
-                line.points.push(Point { x: rate.log10(), y: median / 1e3, least: least / 1e3, most: most / 1e3 });
+                line.points.push(Point { x, y: median / 1e3, least: least / 1e3, most: most / 1e3 });
             }
         }
         let part = bout.name.strip_prefix("oneway-").unwrap_or_default().to_owned();
-        marks.push((rate.log10(), if part.ends_with('%') { part.clone() } else { shown(rate, "/s") }));
+        marks.push((x, if part.ends_with('%') { part.clone() } else { mark(rate, "/s") }));
         let label =
             if part.ends_with('%') { format!("{part} of the most: {}", shown(rate, "/s")) } else { shown(rate, "/s") };
         let all = [metric::P50, metric::P90, metric::P99, metric::P999, metric::MAX];
@@ -431,7 +452,7 @@ fn against_loss(
     let mut whos: Vec<&str> = Vec::new();
     bout.plays.iter().for_each(|play| {
         if !whos.contains(&play.who.as_str()) {
-            whos.push(&play.who)
+            whos.push(&play.who);
         }
     });
     let (mut lines, mut plays) = (Vec::new(), Vec::new());

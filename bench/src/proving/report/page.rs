@@ -38,7 +38,9 @@ pub fn page(results: &Results) -> String {
     if !results.verdicts.is_empty() {
         verdicts(&mut html, &results.verdicts);
     }
-    figures.iter().for_each(|figure| draw(&mut html, figure));
+    for figure in &figures {
+        draw(&mut html, figure);
+    }
     gaps(&mut html, results);
     method(&mut html, results);
     everything(&mut html, results);
@@ -62,9 +64,9 @@ fn head(html: &mut String, results: &Results, figures: &[Figure]) {
         );
     }
     let minutes = results.lasted_s / 60.0;
-    let _ = write!(
+    let _ = writeln!(
         html,
-        "<p class=\"conditions\">{}<br>Played on {} in {minutes:.1} minutes by <code>{}</code></p>\n",
+        "<p class=\"conditions\">{}<br>Played on {} in {minutes:.1} minutes by <code>{}</code></p>",
         escape(&results.machine.line()),
         day(results.begun_s),
         escape(&results.command)
@@ -187,9 +189,9 @@ const METHOD: [&str; 9] = [
 
 fn method(html: &mut String, results: &Results) {
     *html += "<h2 id=\"method\">How it was measured</h2>\n<ul>\n";
-    METHOD.iter().for_each(|line| {
+    for line in METHOD {
         let _ = writeln!(html, "<li>{}</li>", escape(line));
-    });
+    }
     *html += "</ul>\n";
     if !results.rigs.is_empty() {
         *html += "<p>Other benchmarks of the house:</p>\n<div class=\"scroll\"><table>\n";
@@ -272,7 +274,9 @@ mod tests {
 
     fn played(id: &str, who: &str, family: &str, metrics: &[(&str, f64)]) -> Played {
         let mut sample = Sample { curve: vec![(50.0, 4_000.0), (99.0, 9_000.0)], ..Sample::default() };
-        metrics.iter().for_each(|(name, value)| sample.set(name, *value));
+        for (name, value) in metrics {
+            sample.set(name, *value);
+        }
         Played {
             id: id.into(),
             who: who.into(),

@@ -2,6 +2,8 @@
 //!
 //! Guards: a series has one colour everywhere, which can be told from the others in light and dark, and never is all that tells it apart.
 
+use std::fmt::Write;
+
 /// A colour in light and in dark.
 type Colour = (&'static str, &'static str, &'static str);
 
@@ -44,7 +46,8 @@ fn colours(of: fn(&Colour) -> &'static str) -> String {
     );
     for colour in &SERIES {
         let (name, value) = (colour.0, of(colour));
-        css += &format!(".figure .fill-{name}{{fill:{value}}}.figure .line-{name}{{stroke:{value}}}");
+        // Writing into a String cannot fail.
+        let _ = write!(css, ".figure .fill-{name}{{fill:{value}}}.figure .line-{name}{{stroke:{value}}}");
     }
     css
 }
