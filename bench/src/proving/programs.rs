@@ -75,6 +75,8 @@ impl Programs {
         seed: usize,
         histogram: Option<&Path>,
     ) -> Result<Line, String> {
+        // Whoever cannot keep the pace that is asked for must not play at another.
+        rate(play)?;
         let (name, words) = match play.who {
             Who::Pgmx(_) => {
                 let words = pgmx(play, end, port, time, seed, histogram);
@@ -259,11 +261,11 @@ mod tests {
         assert!(says(Who::Pgmx(Way::Xdp)).contains(" --pps 5000 "));
         assert!(says(Who::OpenPgm { udp: false, spin: true }).contains(" --pace 5000 "));
         assert!(says(Who::ZeroMq { udp: true }).contains(" --pace 5000 "));
-        let play = Play { who: Who::Norm, task: Task::Paced(Pace::OfMost(50)), setting: Setting::DEFAULT };
-        assert!(
-            norm(&play, End::Source, &Port::on("left0"), SECOND).is_err(),
-            "nobody can keep a pace that is not known"
-        );
+        let programs = Programs { pgmx: "pgmx".into(), peers: "peers".into() };
+        let play = Play { who: Who::Pgmx(Way::Xdp), task: Task::Paced(Pace::OfMost(50)), setting: Setting::DEFAULT };
+        let line = |play: &Play| programs.line(play, End::Source, &Port::on("left0"), SECOND, 0, None);
+        assert!(line(&play).is_err(), "nobody can keep a pace that is not known");
+        assert!(line(&Play { task: paced, ..play }).is_ok());
     }
 
     #[test]
