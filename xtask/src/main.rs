@@ -13,6 +13,7 @@ mod loom;
 mod mutants;
 mod peers;
 mod process;
+mod proving;
 mod sanitize;
 mod setup;
 mod test;
@@ -37,6 +38,7 @@ cargo xtask COMMAND: everything this repository does for itself
   loom [FILTER]              every interleaving of our own rings, bells and counters, by loom
   sanitize                   the tests of every module with `unsafe`, under AddressSanitizer (nightly)
   mutants [--seeds N]        break one rule of docs/mutants.toml at a time; the simulator must notice (--only NAME)
+  bench [ARGS]               everything from end to end, beside every peer, into bench/report (root, two idle cores; --quick, --help)
   bench links [ARGS]         what each link moves between two namespaces, beside bare AF_XDP rings (root)
   bench ping [ARGS]          round trips of `pgmx ping` over xdp and raw, beside bare AF_XDP rings (root, two idle cores)
   bench batch [ARGS]         small messages in batches, `pgmx send` to `pgmx recv`, beside bare AF_XDP rings (likewise)
@@ -116,6 +118,7 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
             let alone = ["links", "--only", "bare,xdp", "--payload", "64,1400", "--rounds", "51"].map(String::from);
             bench(&root, &[&alone[..], &words].concat())
         }
+        "bench" if words.first().is_none_or(|word| word.starts_with('-')) => proving::run(&root, words),
         "bench" => bench(&root, &words),
         "interop" => interop::run(&root, words),
         "peers" => {
