@@ -171,14 +171,15 @@ static void bind_to(struct peer *peer, const struct pgm_addrinfo_t *where)
 		fail(ENDED_BADLY, "binding to %s: %s", peer->settings->network, why(error));
 }
 
-/* Lowers the MTU until fragments are a multiple of ALIGNMENT, where messages may need some: each but the last then begins as the first. */
-static int64_t choose_mtu(struct peer *peer, bool is_ipv6)
+/* Lowers a sender's MTU until fragments are a multiple of ALIGNMENT, where messages may need some: each but the last then begins as the
+ * first. A receiver's stays: libpgm drops what exceeds it. */
+static int64_t choose_mtu(struct peer *peer, bool sends, bool is_ipv6)
 {
 	const struct settings *settings = peer->settings;
 	const int64_t headers = (is_ipv6 ? IPV6_HEADER : IPV4_HEADER) + (settings->udp ? UDP_HEADER : 0) + FRAGMENT_HEADER;
 	int64_t mtu = settings->mtu;
 
-	if (settings->answers || (int64_t)settings->sizes.max > mtu - headers)
+	if (sends && (settings->answers || (int64_t)settings->sizes.max > mtu - headers))
 		mtu -= (mtu - headers) % ALIGNMENT;
 	if (mtu <= headers || mtu > UINT16_MAX)
 		fail(ENDED_USAGE, "--mtu is %lld to %u", (long long)headers + ALIGNMENT, UINT16_MAX);
@@ -245,7 +246,7 @@ void peer_open(struct peer *peer, const struct settings *settings, bool sends, b
 		fail(ENDED_BADLY, "a socket (protocol 113 needs root; --udp does not): %s", why(error));
 	if (settings->udp)
 		set_udp(peer);
-	set_int(peer, PGM_MTU, choose_mtu(peer, where->ai_send_addrs[0].gsr_group.ss_family == AF_INET6), "--mtu");
+	set_int(peer, PGM_MTU, choose_mtu(peer, sends, where->ai_send_addrs[0].gsr_group.ss_family == AF_INET6), "--mtu");
 	if (!receives)
 		set_int(peer, PGM_SEND_ONLY, 1, "to send only");
 	if (!sends)

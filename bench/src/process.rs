@@ -7,15 +7,19 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::netns::Host;
+use crate::stop;
 
 /// How long a program may take to notice that it is over, beyond what it was given to do.
 const EPILOGUE: Duration = Duration::from_secs(5);
+/// How often somebody who waits looks whether to go on.
+const LOOK: Duration = Duration::from_millis(50);
+const BETWEEN_SIGNALS: Duration = Duration::from_millis(20);
 
 /// A program that runs; killed when dropped.
 #[derive(Debug)]
@@ -55,6 +59,11 @@ impl Running {
         Ok(Self { child, line, said: gather(out), complained: gather(err) })
     }
 
+    /// How it was begun.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
     /// Its number in `/proc`.
     pub fn process(&self) -> u32 {
         self.child.id()
@@ -65,29 +74,94 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Asks it to end, so often; one that has ended is not hurt by it.
+    pub fn ask(&self, times: u32) {
+        for n in 0..times {
+            if n > 0 {
+                // Two signals of a kind that come together are one.
+                std::thread::sleep(BETWEEN_SIGNALS);
+            }
+            // SAFETY: touches no memory. The child was not waited for yet, so that its number is nobody else's.
+            unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
+        }
+    }
+
     /// Waits until it ends, which must be well and in time, and reads the object that it printed.
     ///
     /// # Errors
     /// If it ends otherwise, or says something else: with what it wrote to people.
-    pub fn finish(mut self, at_most: Duration) -> Result<Value, String> {
+    pub fn finish(self, at_most: Duration) -> Result<Value, String> {
+        let ended = self.end(at_most)?;
+        if ended.code == Some(0) { Ok(ended.said) } else { Err(ended.failure()) }
+    }
+
+    /// Waits until it ends, well or not, and reads the object that it printed.
+    ///
+    /// # Errors
+    /// If it does not end in time, says something else, or we are asked to end ([`stop`]).
+    pub fn end(mut self, at_most: Duration) -> Result<Ended, String> {
         let end = Instant::now() + at_most + EPILOGUE;
-        let left = || end.saturating_duration_since(Instant::now());
-        let said = self.said.recv_timeout(left());
+        let said = loop {
+            match self.said.recv_timeout(LOOK) {
+                Err(RecvTimeoutError::Timeout) if Instant::now() < end && !stop::is_asked() => {}
+                said => break said,
+            }
+        };
         if said.is_err() {
             // It is ended here, so that what it told people can be read below.
             let _ = self.child.kill();
         }
         let complaint = self.complained.recv_timeout(EPILOGUE).unwrap_or_default();
-        let told = |what: &str| {
-            format!("{}: {what}{}{}", self.line, if complaint.is_empty() { "" } else { ": " }, complaint.trim())
-        };
-        let said = said.map_err(|_| told(&format!("has not ended after {at_most:?}")))?;
-        let status = self.child.wait().map_err(|error| told(&error.to_string()))?;
-        if !status.success() {
-            return Err(told(&status.to_string()));
+        let complaint = complaint.trim();
+        let told = |what: &str| told(&self.line, what, complaint);
+        if stop::is_asked() {
+            return Err("stopped".into());
         }
-        serde_json::from_str(&said).map_err(|error| told(&format!("no JSON object ({error}): {said}")))
+        let said = said.map_err(|_| told(&format!("has not ended after {at_most:?}")))?;
+        // Nobody else is waited for meanwhile: what the account of ended children grows by is this one's.
+        let before = processor_of_children();
+        let status = self.child.wait().map_err(|error| told(&error.to_string()))?;
+        let processor = processor_of_children().saturating_sub(before);
+        let object = serde_json::from_str(&said);
+        let said = object.map_err(|error| told(&format!("{status}; no JSON object ({error}): {}", said.trim())))?;
+        let (line, complaint) = (self.line.clone(), complaint.to_owned());
+        Ok(Ended { said, code: status.code(), processor, line, complaint })
     }
+}
+
+/// A program that ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The object that it printed.
+    pub said: Value,
+    /// Its status; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Processor time that it took, the kernel's part included.
+    pub processor: Duration,
+    line: String,
+    complaint: String,
+}
+
+impl Ended {
+    /// What to say where that is a failure.
+    pub fn failure(&self) -> String {
+        let what = self.code.map_or("ended by a signal".into(), |code| format!("ended with status {code}"));
+        told(&self.line, &what, &self.complaint)
+    }
+}
+
+fn told(line: &str, what: &str, complaint: &str) -> String {
+    format!("{line}: {what}{}{complaint}", if complaint.is_empty() { "" } else { ": " })
+}
+
+/// Processor time of all children that were waited for.
+fn processor_of_children() -> Duration {
+    // SAFETY: integers, for which all zeroes is a value.
+    let mut usage: libc::rusage = unsafe { core::mem::zeroed() };
+    // SAFETY: writes a structure that lives through the call, and fails for no argument of this kind.
+    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
+    let time = |time: libc::timeval| Duration::new(time.tv_sec.unsigned_abs(), time.tv_usec as u32 * 1000);
+    time(usage.ru_utime) + time(usage.ru_stime)
 }
 
 impl Drop for Running {

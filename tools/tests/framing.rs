@@ -116,6 +116,20 @@ fn a_loss_for_good_costs_the_messages_that_it_touches_and_no_other() {
 }
 
 #[test]
+fn ctrl_c_in_the_midst_of_a_message_costs_that_message_and_is_no_loss() {
+    let at = endpoint(17662);
+    let mut receiver = Running::start_ready(&with(&["recv", &at], &["--verify", "--json", "--timeout", "30"]));
+    // Some 40 ms each, with hardly anything in between.
+    let sender = Running::start_ready(&with(&["send", &at], &["--size", "250000", "--rate", "50M", "--json"]));
+    receiver.await_progress("messages", 2);
+    sender.signal(libc::SIGINT);
+    let sent = sender.finish().ended(0).json();
+    let received = receiver.finish().ended(0).json();
+    assert_eq!((&received["messages"], &received["lost"]), (&sent["messages"], &0.into()), "{received}");
+    assert_eq!(received["corrupt"], 0, "{received}");
+}
+
+#[test]
 fn what_is_not_framed_is_counted_and_told() {
     let at = endpoint(17660);
     let receiver = Running::start_ready(&with(&["recv", &at], &["--json"]));

@@ -39,10 +39,23 @@ fn what_is_generated_arrives_whole_though_packets_are_lost() {
 }
 
 #[test]
+fn ports_of_udp_that_are_named_carry_data_and_requests_each_on_its_own() {
+    let at = endpoint(17640);
+    let ports = ["--udp-ports", "17641,17642"];
+    let verify = ["--verify", "--json", "--timeout", "30", "--faults", "loss=5%"];
+    let receiver = Running::start_ready(&with(&["recv", &at], &[&verify[..], &ports].concat()));
+    let generate = ["--count", "2000", "--rate", "100M", "--json"];
+    let sent = run(&with(&["send", &at], &[&generate[..], &ports].concat())).ended(0).json();
+    let received = receiver.finish().ended(0).json();
+    assert_eq!((&received["messages"], &received["lost"]), (&2000.into(), &0.into()));
+    assert!(sent["naks_received"].as_u64() > Some(0), "{sent}");
+}
+
+#[test]
 fn the_json_object_has_its_keys_in_their_order_and_null_where_they_do_not_apply() {
     let keys = "messages bytes seconds messages_per_s bits_per_s lost duplicates_dropped corrupt naks_sent naks_received \
                 ncfs_sent ncfs_received repairs_sent repairs_received parity_sent parity_received spms_sent spms_received \
-                sessions events io io_refusals latency_ns";
+                sessions events io io_refusals latency_ns repair_ns packets";
     let at = endpoint(17602);
     let receiver = Running::start_ready(&with(&["recv", &at], &["--verify", "--json"]));
     let sent = run(&with(&["send", &at], &["--count", "10", "--json"])).ended(0);
@@ -51,9 +64,9 @@ fn the_json_object_has_its_keys_in_their_order_and_null_where_they_do_not_apply(
         (
             &sent,
             "lost duplicates_dropped corrupt naks_sent ncfs_received repairs_received parity_sent parity_received \
-             spms_received events latency_ns",
+             spms_received events latency_ns repair_ns",
         ),
-        (&received, "naks_received ncfs_sent repairs_sent parity_sent parity_received spms_sent"),
+        (&received, "naks_received ncfs_sent repairs_sent parity_sent parity_received spms_sent repair_ns packets"),
     ] {
         let text = String::from_utf8_lossy(&outcome.stdout);
         let mut rest = &text[..];
@@ -73,6 +86,22 @@ fn the_json_object_has_its_keys_in_their_order_and_null_where_they_do_not_apply(
     let values: Vec<u64> =
         ["min", "p50", "p90", "p99", "p999", "max"].iter().filter_map(|key| latency[key].as_u64()).collect();
     assert!(values.len() == 6 && values.is_sorted(), "{latency}");
+}
+
+#[test]
+fn what_a_repair_takes_and_what_every_message_takes_is_told_and_kept() {
+    let (at, file) = (endpoint(17640), Scratch::new("latency.hgrm"));
+    let verify = ["--verify", "--json", "--hgrm", file.path(), "--timeout", "30", "--faults", "loss=20%,seed=3"];
+    let receiver = Running::start_ready(&with(&["recv", &at], &verify));
+    let bursts = ["--bursts", "50@20ms", "--count", "500", "--size", "32", "--json"];
+    let sent = run(&with(&["send", &at], &bursts)).ended(0).json();
+    let received = receiver.finish().ended(0).json();
+    assert_eq!((&sent["messages"], &received["messages"], &sent["packets"]), (&500.into(), &500.into(), &500.into()));
+    assert!(sent["seconds"].as_f64() >= Some(0.18), "ten bursts, 20 ms apart: {sent}");
+    let time = |what: &str, key: &str| received[what][key].as_u64().expect("a time");
+    assert!(time("repair_ns", "min") > 0 && time("repair_ns", "max") <= time("latency_ns", "max"), "{received}");
+    let kept = std::fs::read_to_string(file.path()).expect("a histogram");
+    assert!(kept.contains("Total count    =          500]"), "{kept}");
 }
 
 #[test]
@@ -227,6 +256,8 @@ fn what_is_wrong_is_one_line_and_a_status() {
         wrong(&[command, &at, "--faults", "loss=lots"], 2, &["--faults", "1% or 0.05%"]);
         wrong(&[command, &at, "--io", "dpdk"], 2, &["auto, xdp, xdp-generic, raw, udp"]);
         wrong(&[command, &at, "--io", "raw"], 2, &["raw sockets cannot carry PGM in UDP"]);
+        wrong(&[command, "pgm://lo;239.192.77.1:7500", "--udp-ports", "3056"], 2, &["--udp-ports", "epgm://"]);
+        wrong(&[command, &at, "--udp-ports", "3056,"], 2, &["--udp-ports", "3056,3055"]);
         wrong(&[command, &at, "--ttl", "0"], 2, &["--ttl"]);
         wrong(&[command, &at, "--profile", "wlan"], 2, &["low-latency"]);
         wrong(&[command, &at, "--pcap", "/no/such/directory/x"], 1, &["/no/such/directory/x"]);

@@ -7,11 +7,13 @@ mod args;
 mod conformance;
 mod demo;
 mod fuzz;
+mod interop;
 mod lanes;
 mod loom;
 mod mutants;
 mod peers;
 mod process;
+mod proving;
 mod sanitize;
 mod setup;
 mod test;
@@ -36,6 +38,7 @@ cargo xtask COMMAND: everything this repository does for itself
   loom [FILTER]              every interleaving of our own rings, bells and counters, by loom
   sanitize                   the tests of every module with `unsafe`, under AddressSanitizer (nightly)
   mutants [--seeds N]        break one rule of docs/mutants.toml at a time; the simulator must notice (--only NAME)
+  bench [ARGS]               everything from end to end, beside every peer, into bench/report (root, two idle cores; --quick, --help)
   bench links [ARGS]         what each link moves between two namespaces, beside bare AF_XDP rings (root)
   bench ping [ARGS]          round trips of `pgmx ping` over xdp and raw, beside bare AF_XDP rings (root, two idle cores)
   bench batch [ARGS]         small messages in batches, `pgmx send` to `pgmx recv`, beside bare AF_XDP rings (likewise)
@@ -43,6 +46,7 @@ cargo xtask COMMAND: everything this repository does for itself
   bench memory [ARGS]        one core doing both ends over the memory link, how flat that stays, and instructions per packet
   bench micro [ARGS]         each mechanism by itself (criterion): FILTER picks some
   peers                      build what others speak, from bench/peers: OpenPGM, ZeroMQ, NORM; says what is missing
+  interop [ARGS]             pgmx beside OpenPGM and ZeroMQ, both ways, over every link (root; --quick, --only WORDS, --list)
   metal                      `bench links` with bare rings and `xdp` alone, 64 and 1400 octets
   vm [--kernel K] [--part P] the privileged tests under other kernels, in virtual machines (K: 6.1, 6.12, 7.2, newest, all)
   conformance [--check]      requirement, code, test or why not yet (--unopen drops `open` where both citations exist)
@@ -114,7 +118,9 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
             let alone = ["links", "--only", "bare,xdp", "--payload", "64,1400", "--rounds", "51"].map(String::from);
             bench(&root, &[&alone[..], &words].concat())
         }
+        "bench" if words.first().is_none_or(|word| word.starts_with('-')) => proving::run(&root, words),
         "bench" => bench(&root, &words),
+        "interop" => interop::run(&root, words),
         "peers" => {
             Args::new(words).finish()?;
             peers::run(&root)
@@ -128,7 +134,7 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
 
 /// These hand every word to the program behind them, `--help` included.
 fn passes_arguments_on(command: &str) -> bool {
-    matches!(command, "sim" | "metal" | "bench" | "demo")
+    matches!(command, "sim" | "metal" | "bench" | "demo" | "interop")
 }
 
 /// What a benchmark is.

@@ -5,16 +5,19 @@
 
 use crate::args::Args;
 use crate::conformance;
+use crate::interop;
 use crate::lanes::{Outcome, Run};
 use crate::loom;
 use crate::process::{Cmd, Output, cargo};
+use crate::proving;
 use crate::sanitize;
 use crate::setup;
 use crate::vm;
 use std::path::Path;
 use std::time::Duration;
 
-const LANES: [&str; 9] = ["conformance", "unit", "bare", "loom", "privileged", "sanitize", "vm", "sim", "budget"];
+const LANES: [&str; 11] =
+    ["conformance", "unit", "bare", "loom", "privileged", "interop", "sanitize", "vm", "sim", "budget", "bench-smoke"];
 
 /// The features every workspace-wide build takes, so that one lane's build serves the next.
 pub(crate) const FEATURES: [&str; 2] = ["--features", "pgmx/sim"];
@@ -77,9 +80,11 @@ fn test_lanes(run: &mut Run, root: &Path, lanes: &[String], long: bool, filter: 
             "bare" => bare(root),
             "loom" => loom::lane(root),
             "privileged" => privileged(root, long, filter),
+            "interop" => interop::lane(root),
             "sanitize" => sanitize::lane(root, long),
             "vm" => vm::lane(root),
             "sim" => sim(root, long),
+            "bench-smoke" => proving::lane(root),
             _ => budget_lane(root),
         });
     }

@@ -4,6 +4,7 @@
 //! Neither keeps books. What is safe here rests on the order of the rings: a frame is posted again only after everything before it.
 
 use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 use xsk_rs::umem::frame::FrameDesc;
@@ -19,6 +20,8 @@ const BATCH: usize = 64;
 pub struct Bare {
     rings: Rings,
     address: Ipv4Addr,
+    /// Whether the receiver sleeps until something comes, and does not spin.
+    blocks: bool,
 }
 
 impl Bare {
@@ -28,7 +31,13 @@ impl Bare {
         let heard = receives.then_some(DATA_PORT);
         let Workload { ring, budget, .. } = *workload;
         let shape = Shape { ring, frames, filled: ring, budget, heard };
-        Ok(Self { rings: Rings::open(port, &shape)?, address: port.address })
+        Ok(Self { rings: Rings::open(port, &shape)?, address: port.address, blocks: false })
+    }
+
+    /// A receiver that sleeps until something comes: where there are more of them than processors.
+    pub fn blocking(mut self) -> Self {
+        self.blocks = true;
+        self
     }
 }
 
@@ -79,12 +88,16 @@ impl Contestant for Bare {
     fn receive(&mut self, workload: &Workload, run: &Run) -> Result<Outcome, String> {
         let mut came = [FrameDesc::default(); BATCH];
         let mut sum = 0_u64;
+        let blocks = self.blocks;
         let Rings { rx, fill, umem, .. } = &mut self.rings;
         let outcome = run.collect(workload, || {
             // The kernel publishes what came before it publishes the room that this left in the fill ring.
             let most = BATCH.min(fill.nb_free(BATCH as u32) as usize);
             // SAFETY: only descriptors are overwritten.
             let count = unsafe { rx.consume(&mut came[..most]) };
+            if count == 0 && blocks {
+                wait(rx.fd().as_raw_fd());
+            }
             for desc in &came[..count] {
                 // SAFETY: a frame of this memory that just came out of the ring.
                 let data = unsafe { umem.data(desc) };
@@ -106,4 +119,11 @@ impl Contestant for Bare {
     fn close(self: Box<Self>) -> Result<(), String> {
         Ok(())
     }
+}
+
+/// Sleeps until the socket has something, or a millisecond: whoever waits must see that it is over.
+fn wait(socket: i32) {
+    let mut asked = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one structure, which lives through the call. A sleep that was disturbed is followed by another.
+    unsafe { libc::poll(&raw mut asked, 1, 1) };
 }

@@ -1,11 +1,13 @@
 //! The links side by side: what frames, window and a link cost on top of bare `AF_XDP` rings, and what each link moves.
 //!
 //! [`bare`] posts the same descriptors again and again and reads what arrives: as fast as this kernel and this machine go. [`engine`]
-//! claims, writes, commits, lends, checks sums and order, over whichever link. All move the same PGM packets, each over a cable of its
+//! claims, writes, commits, lends, checks sums and order, over whichever link. [`mmsg`] is what sockets give to whoever asks for many packets at
+//! a call, and nothing else. All move the same PGM packets, each over a cable of its
 //! own between the same two hosts, in turns.
 
 pub mod bare;
 pub mod engine;
+pub mod mmsg;
 pub(crate) mod rings;
 
 use std::net::Ipv4Addr;

@@ -19,7 +19,7 @@ use std::time::Instant;
 use super::after;
 use super::desk::{Begun, Command, Desk};
 use super::error::{PublishError, WorkerGone};
-use super::headway::Headway;
+use super::headway::{Headway, Standing};
 use crate::endpoint::SourceId;
 use crate::frame::{self, ClaimError, copy_octets};
 use crate::protocol::source::{Publisher as Session, SourceStats};
@@ -293,7 +293,7 @@ impl Publisher {
     }
 
     /// Waits until the packet `sqn` has left, for `at_most` so long: for who wants to publish no further ahead than so much. Repairs may
-    /// still be asked for.
+    /// still be asked for. [`PublishError::Closed`] at once if it never will.
     ///
     /// ```
     /// # use pgmx::{Encapsulation, Engine, PublisherConfig};
@@ -307,10 +307,17 @@ impl Publisher {
     /// ```
     pub fn wait_for_lead(&mut self, sqn: Sqn, at_most: Duration) -> Result<(), PublishError> {
         let Self { session, desk, headway, .. } = self;
-        let ended = |has_left| match desk.gone() {
-            _ if has_left => Some(Ok(())),
-            Some(gone) => Some(Err(gone.clone().into())),
-            None => session.is_closed().then_some(Err(PublishError::Closed)),
+        // A session that was closed still sends what was committed before.
+        let is_published = session.next_sqn().is_after(sqn);
+        let ended = || {
+            // Before the lead, which a worker moves no more once it is gone.
+            let gone = desk.gone();
+            match (headway.standing(sqn), gone) {
+                (Standing::Left, _) => Some(Ok(())),
+                (_, Some(gone)) => Some(Err(gone.clone().into())),
+                (Standing::Never, None) => Some(Err(PublishError::Closed)),
+                (Standing::Waits, None) => (session.is_closed() && !is_published).then_some(Err(PublishError::Closed)),
+            }
         };
         headway.wait(sqn, after(at_most), ended).unwrap_or(Err(PublishError::TimedOut))
     }

@@ -177,6 +177,9 @@ impl<L: Link> Worker<L> {
                 running.lead = lead;
                 running.headway.set_lead(lead);
             }
+            if source.is_final() {
+                running.headway.finish();
+            }
             flushing |= !running.flushes.is_empty();
             if running.closing && running.drain.as_ref().is_none_or(Drain::is_empty) {
                 running.closing = false;

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pgmx::protocol::source::{Linger, Rate, SourceConfig};
+use pgmx::protocol::source::{Burst, Linger, Rate, SourceConfig};
 use pgmx::protocol::{End, Event};
 use pgmx::{Close, Ended, Engine, PublishError, PublisherConfig, Received, SubscriberConfig};
 
@@ -106,6 +106,26 @@ fn who_waits_for_room_learns_at_once_that_the_session_was_closed() {
     assert!(begun.elapsed() < linger, "no longer than repairs are served");
     ending.join().expect("no panic");
     assert!(was_told && waiting.join().expect("no panic") == PublishError::Closed);
+}
+
+#[test]
+fn who_waits_for_packets_to_leave_is_not_told_of_an_end_that_lets_them_leave() {
+    let engine = on_loopback(29_138).build().expect("loopback");
+    let mut config = session();
+    // A packet in 10 ms.
+    config.rate = Rate::OctetsPerSecond(100_000);
+    config.burst = Burst::Packets(1);
+    let mut publisher = engine.publisher(&config.into()).expect("a publisher");
+    let last = (0..20).map(|_| publisher.publish(&[7; 1000]).expect("room")).last().expect("twenty");
+    let ending = thread::spawn(move || engine.close(LONG));
+    // Until it has learnt that the session takes nothing any more.
+    while publisher.try_claim(8).is_ok() {
+        thread::yield_now();
+    }
+    assert_eq!(publisher.wait_for_lead(last, LONG), Ok(()));
+    let error = publisher.wait_for_lead(last.next(), LONG).expect_err("it was never published");
+    assert!(matches!(error, PublishError::Closed | PublishError::WorkerGone(_)), "{error}");
+    ending.join().expect("no panic");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use pgmx::endpoint::{Handler, MessageView};
 use pgmx::link::Channel;
+use pgmx::protocol::source::Rate;
 use pgmx::protocol::{End, Event};
 use pgmx::{Close, PublishError, PublisherConfig, Received, SubscriberConfig};
 
@@ -37,6 +38,40 @@ fn what_is_published_is_received_in_order_and_every_frame_comes_home() {
         }
     };
     assert_eq!(closed, End::Finished);
+    drop(subscriber);
+    all_frames_are_home(&engine.shutdown());
+}
+
+#[test]
+fn a_burst_longer_than_its_window_arrives_in_order_whatever_the_sizes_of_its_messages() {
+    let engine = on_loopback(29_139).build().expect("loopback");
+    let mut config = session();
+    (config.window_slots, config.batch) = (64, true);
+    // Slower than anybody publishes.
+    config.rate = Rate::OctetsPerSecond(2_000_000);
+    let (mut subscriber, mut publisher) = (subscriber(&engine), engine.publisher(&config.into()).expect("a publisher"));
+    // Shared packets, packets full with one, fragments.
+    let message = |n: u32| patterned(n, [300, 401, 502, 1300, 603, 3_000, 4][n as usize % 7]);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..EACH {
+                assert_eq!(next(&mut subscriber).to_vec(), message(n));
+            }
+        });
+        let mut was_full = false;
+        let mut burst = publisher.cork();
+        for n in 0..EACH {
+            while let Err(error) = burst.try_publish(&message(n)) {
+                assert_eq!(error, PublishError::Full);
+                was_full = true;
+                // What was held back must have been handed over, or nothing would make room.
+                burst.publisher().wait_for_room(LONG).expect("the window moves");
+            }
+        }
+        drop(burst);
+        assert!(was_full);
+    });
+    publisher.close(Close::Graceful).wait(LONG).expect("an end");
     drop(subscriber);
     all_frames_are_home(&engine.shutdown());
 }

@@ -9,6 +9,7 @@
 //!                         workers    on a thread of its own
 //!                         framing    how messages lie in packets, for peers of other systems
 //!                         generate   messages that check themselves
+//!                         hgrm       histograms in files
 //!                         live       the line on a terminal
 //!                         report     the table, and the JSON object
 //!                         kernel     what has to be asked by system call
@@ -22,6 +23,7 @@ pub(crate) mod drive;
 pub(crate) mod failure;
 pub(crate) mod framing;
 pub(crate) mod generate;
+pub(crate) mod hgrm;
 pub(crate) mod idle;
 pub(crate) mod kernel;
 pub(crate) mod live;
@@ -42,7 +44,7 @@ use clap::builder::PossibleValuesParser;
 use pgmx::endpoint::{Handler, Inbox};
 use pgmx::link::auto::{self, AnyLink, Io, LinkConfig, Path};
 use pgmx::link::capture::{Capture, CaptureConfig, Lacks};
-use pgmx::link::faults::{FaultPlan, Faults};
+use pgmx::link::faults::{Drops, FaultPlan, Faults};
 use pgmx::link::{Channel, Encapsulation};
 use pgmx::protocol::config::Profile;
 use pgmx::protocol::receiver::ReceiverConfig;
@@ -170,6 +172,8 @@ pub(crate) struct World<D> {
     pub(crate) stop: Stop,
     source_config: SourceConfig,
     receiver_config: ReceiverConfig,
+    /// What `--faults` loses on its way in.
+    pub(crate) drops: Option<Drops>,
     pcap: Option<(PathBuf, Lacks)>,
 }
 
@@ -264,7 +268,8 @@ impl Common {
             None => Capture::none(link),
         };
         let pcap = self.pcap.clone().map(|file| (file, link.lacks()));
-        let link = Faults::new(link, &self.faults, Time::ZERO);
+        let mut link = Faults::new(link, &self.faults, Time::ZERO);
+        let drops = (purpose.subscribes && !self.faults.receive.is_quiet()).then(|| link.note_drops());
         let interface = path.interface.clone();
         let drive = D::start(Start { link, pool, interface, profile, idle: self.idle, core: cores.worker, leases })?;
         // Its worker is where it belongs: what is started by a thread runs where that does.
@@ -282,6 +287,7 @@ impl Common {
             stop,
             source_config,
             receiver_config,
+            drops,
             pcap,
         })
     }

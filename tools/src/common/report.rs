@@ -188,6 +188,8 @@ pub(crate) struct Report {
     pub(crate) io: String,
     pub(crate) io_refusals: Vec<String>,
     pub(crate) latency_ns: Option<LatencyNs>,
+    pub(crate) repair_ns: Option<LatencyNs>,
+    pub(crate) packets: Option<u64>,
 }
 
 impl Report {
@@ -220,6 +222,8 @@ impl Report {
             io: path.way.to_string(),
             io_refusals: path.refusals.iter().map(ToString::to_string).collect(),
             latency_ns: None,
+            repair_ns: None,
+            packets: None,
         }
     }
 
@@ -230,6 +234,7 @@ impl Report {
         self.ncfs_sent = Some(stats.ncfs);
         self.repairs_sent = Some(stats.rdata);
         self.spms_sent = Some(stats.spms);
+        *self.packets.get_or_insert(0) += stats.odata;
         self.sessions += 1;
         self
     }
@@ -305,13 +310,11 @@ impl Report {
         row("NCFs", &[("sent", self.ncfs_sent), ("received", self.ncfs_received)]);
         row("SPMs", &[("sent", self.spms_sent), ("received", self.spms_received)]);
         row("sessions", &[("in all", Some(self.sessions))]);
-        if let Some(LatencyNs { min, p50, p90, p99, p999, max }) = self.latency_ns {
+        for (name, times) in [("latency", self.latency_ns), ("repair", self.repair_ns)] {
+            let Some(LatencyNs { min, p50, p90, p99, p999, max }) = times else { continue };
             let [min, p50, p90, p99, p999, max] = [min, p50, p90, p99, p999, max].map(micros);
-            let _ = writeln!(
-                text,
-                "  {:<9} min {min}, p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max} µs",
-                "latency"
-            );
+            let _ =
+                writeln!(text, "  {name:<9} min {min}, p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max} µs");
         }
         let _ = writeln!(text, "  {:<9} {}", "way", self.io);
         for refusal in &self.io_refusals {

@@ -4,7 +4,6 @@
 //!   conversation   the two sessions, for pong as well
 //!   message        what is asked and answered
 //!   course         when each ping is due, and what became of it
-//!   hgrm           the histogram as a file
 //! ```
 //!
 //! One loop publishes what is due, and reads the clock when an answer is handed over. Guards: nothing is measured
@@ -12,7 +11,6 @@
 
 pub(crate) mod conversation;
 mod course;
-mod hgrm;
 mod message;
 
 use std::fs::File;
@@ -32,6 +30,7 @@ use pgmx::wire::Tsi;
 use crate::common::clock::Clock;
 use crate::common::drive::{Drive, Inline, Publish, Wait};
 use crate::common::failure::{Failure, status};
+use crate::common::hgrm;
 use crate::common::live::{Live, Sample};
 use crate::common::numbers;
 use crate::common::report::{Events, LatencyNs, Report, end_in_words};

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use pgmx::endpoint::{Handler, Inbox, MessageView};
+use pgmx::link::faults::Drops;
 use pgmx::protocol::receiver::OnLoss;
 use pgmx::protocol::{End, Event};
 use pgmx::time::{Time, nanos};
@@ -24,9 +25,10 @@ use crate::common::drive::{Drive, Inline, Wait};
 use crate::common::failure::{Failure, status};
 use crate::common::framing::Framing;
 use crate::common::generate::Checker;
+use crate::common::hgrm;
 use crate::common::live::{Live, Sample};
 use crate::common::numbers;
-use crate::common::report::{Events, Report, end_in_words};
+use crate::common::report::{Events, Latency, Report, end_in_words};
 use crate::common::workers::Workers;
 use crate::common::{Common, Purpose, World, say};
 use unframed::Unframed;
@@ -69,6 +71,9 @@ pub(crate) struct Arguments {
     /// End when nothing came for so long.
     #[arg(long, value_name = "S", value_parser = numbers::seconds, help_heading = "Messages")]
     timeout: Option<Duration>,
+    /// Write the latencies of --verify into this file, as HdrHistogram has percentiles.
+    #[arg(long, value_name = "FILE", requires = "verify", help_heading = "Output")]
+    hgrm: Option<PathBuf>,
     /// What an unrecoverable loss does: end the session, or be told and skipped. [default: as the profile has it]
     #[arg(long, value_name = "POLICY", help_heading = "Messages")]
     policy: Option<Policy>,
@@ -135,6 +140,8 @@ fn run<D: Drive, L: Layer>(wanted: &Arguments, layer: impl FnOnce(Reader) -> L) 
         wall_ns: 0,
         limit: wanted.count.unwrap_or(u64::MAX),
         is_full: false,
+        drops: world.drops.take(),
+        repair: Latency::new(),
         messages: 0,
         bytes: 0,
         lost: 0,
@@ -165,6 +172,9 @@ fn run<D: Drive, L: Layer>(wanted: &Arguments, layer: impl FnOnce(Reader) -> L) 
         *report.corrupt.get_or_insert(0) += faults;
     }
     let bad_end = reader.bad_end;
+    if let (Some(path), Output::Verify(checker)) = (&wanted.hgrm, &mut reader.output) {
+        hgrm::write_file(checker.latency.histogram(), path)?;
+    }
     world.close(&mut inbox);
     if matches!(why, Ok(Why::Closed)) {
         // Who stopped reading wants to know nothing more.
@@ -294,6 +304,9 @@ struct Reader {
     limit: u64,
     /// --count is reached: what comes now is not ours any more.
     is_full: bool,
+    /// What `--faults` loses, and what it took to bring that back.
+    drops: Option<Drops>,
+    repair: Latency,
     messages: u64,
     bytes: u64,
     /// Packets lost, where messages have no numbers.
@@ -340,6 +353,9 @@ impl Layer for Reader {
 impl Handler for Reader {
     #[inline]
     fn message(&mut self, message: MessageView<'_>) {
+        if self.drops.is_some() && !self.is_done() {
+            self.time_repair(&message);
+        }
         let (tsi, received) = (message.tsi, message.received);
         match message.as_slice() {
             Some(octets) => self.take(tsi, received, octets.len(), core::iter::once(octets)),
@@ -428,6 +444,19 @@ impl Reader {
         self.is_full || self.failed.is_some()
     }
 
+    /// A packet of this message may have been lost at first.
+    #[cold]
+    fn time_repair(&mut self, message: &MessageView<'_>) {
+        let Some(drops) = &self.drops else { return };
+        let mut sqn = message.sqn;
+        for _ in message.chunks() {
+            if let Some(lost) = drops.take(message.tsi, sqn) {
+                self.repair.record(message.received.since(lost));
+            }
+            sqn = sqn.next();
+        }
+    }
+
     /// Whether the last session that was open has ended.
     fn is_over(&self) -> bool {
         self.open == 0 && self.ended.is_some()
@@ -450,6 +479,7 @@ impl Reader {
         if let Some(stats) = world.drive.receiver_stats() {
             report = report.receiver(&stats, core::mem::take(&mut self.events));
         }
+        report.repair_ns = self.repair.summary();
         if let Output::Verify(checker) = &mut self.output {
             checker.finish(of);
             report.messages = checker.delivered;

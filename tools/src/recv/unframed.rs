@@ -32,6 +32,9 @@ impl Handler for Unframed {
     #[inline]
     fn message(&mut self, tsdu: MessageView<'_>) {
         let Self { reader, decoders, wanted } = self;
+        if reader.drops.is_some() && !reader.is_done() {
+            reader.time_repair(&tsdu);
+        }
         let (tsi, received) = (tsdu.tsi, tsdu.received);
         // ZeroMQ's are never fragments: what comes in pieces makes no sense, and is counted.
         let octets = tsdu.as_slice().unwrap_or_default();

@@ -37,7 +37,7 @@ use crate::common::workers::Workers;
 use crate::common::{Common, Purpose, World, say};
 use feed::{Blocks, Feed, Lines, Offer, Step};
 use framed::Framed;
-use pace::Pace;
+use pace::{Bursts, Pace};
 
 /// Packets that are published between two polls: a batch of the link. More would make NAKs wait.
 const PACKETS: u32 = 64;
@@ -93,6 +93,9 @@ pub(crate) struct Arguments {
     /// Messages a second, with k, M or G.
     #[arg(long, value_name = "N", value_parser = numbers::per_second, help_heading = "Messages")]
     pps: Option<f64>,
+    /// So many messages at once, at intervals: 10@100ms.
+    #[arg(long, value_name = "N@TIME", conflicts_with = "pps", help_heading = "Messages")]
+    bursts: Option<Bursts>,
     /// Let small messages share packets while the sender is busy.
     #[arg(long, help_heading = "Messages")]
     batch: bool,
@@ -159,7 +162,7 @@ fn run<D: Drive, F: Offer>(wanted: &Arguments, frame: impl FnOnce(Feed, IpAddr) 
         origin: publisher.next_sqn(),
         publisher: Some(publisher),
         feed: frame(feed, config.group),
-        pace: Pace::new(wanted.pps, begun),
+        pace: Pace::new(wanted.pps, wanted.bursts, begun),
         left: wanted.count.unwrap_or(u64::MAX),
         until: wanted.seconds.map(|seconds| begun.plus(nanos(seconds))),
         give_up: None,
@@ -307,7 +310,8 @@ impl<P: Session, F: Offer> Sending<P, F> {
         let mut messages = 0;
         let mut outcome = Batch::Waits;
         while messages < due {
-            match self.feed.publish(wall_ns, due - messages, &mut publisher)? {
+            let published_ns = wall_ns.wrapping_sub(self.pace.late_ns(now, messages));
+            match self.feed.publish(published_ns, due - messages, &mut publisher)? {
                 Step::Published { messages: more, octets } => {
                     messages += more;
                     self.bytes += octets as u64;

@@ -132,7 +132,8 @@ impl Writer {
             claim.commit();
             return Ok(());
         }
-        let taken = RECORD_HEADER_LEN + len;
+        // Saturating: the application names the length, and none may wrap round to one that fits.
+        let taken = RECORD_HEADER_LEN.saturating_add(len);
         if taken > usize::from(self.open.corked) {
             self.uncork(len)?;
         }

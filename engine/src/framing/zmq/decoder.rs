@@ -16,8 +16,9 @@
 use super::frame::{Message, Progress};
 use super::{MESSAGE_MAX, NO_OFFSET, OFFSET_LEN};
 
-/// Octets of buffer that are kept between messages. A message that needs more has it for itself.
-const KEPT: usize = 64 * 1024;
+/// Octets of buffer that a decoder keeps between messages, and so has for itself, whatever others take. A message that needs more has it for
+/// itself.
+pub(super) const KEPT: usize = 64 * 1024;
 
 /// What was wrong with a TSDU. The decoder has left the stream then, and joins it again where the next message begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]

@@ -2,10 +2,11 @@
 //!
 //! Fed by an application's handler with messages and events in the order in which they come: what is lost, or closed, is told before what
 //! follows it, and so every stream stays whole. Guards: there are as many decoders as open sessions, of which the receiver allows only so
-//! many; and together they take no more memory than agreed.
+//! many; together they take no more memory than agreed, beside a little that each has for itself; and so nobody who leaves long messages
+//! unfinished keeps others from messages of the usual lengths.
 
 use super::MESSAGE_MAX;
-use super::decoder::{Decoder, DecoderStats, Fault};
+use super::decoder::{Decoder, DecoderStats, Fault, KEPT};
 use super::frame::Message;
 use crate::protocol::Event;
 use crate::wire::Tsi;
@@ -62,8 +63,8 @@ impl Default for Decoders {
 }
 
 impl Decoders {
-    /// Takes messages of up to `message_max` octets, and gathers at most `memory_max` octets of messages under way, of all sessions together.
-    /// One that finds no memory counts as too long.
+    /// Takes messages of up to `message_max` octets, and gathers at most `memory_max` octets of messages under way, of all sessions together:
+    /// one that finds no memory counts as too long. For its first 64 KiB each session has memory, whatever the others have taken.
     pub fn new(message_max: usize, memory_max: usize) -> Self {
         Self { sessions: Vec::new(), last: 0, message_max, memory_max, memory: 0, counted: DecoderStats::default() }
     }
@@ -77,7 +78,7 @@ impl Decoders {
         let Self { sessions, last, memory, memory_max, .. } = self;
         let decoder = &mut sessions[*last].1;
         let others = *memory - decoder.memory();
-        let taken = decoder.take_within(tsdu, memory_max.saturating_sub(others), each);
+        let taken = decoder.take_within(tsdu, memory_max.saturating_sub(others).max(KEPT), each);
         *memory = others + decoder.memory();
         taken
     }

@@ -90,15 +90,16 @@ const NO_OFFSET: u16 = 0xFFFF;
 /// thousand parts.
 pub const MESSAGE_MAX: usize = (1 << 24) + (1 << 16);
 
-/// Octets of the longest TSDU to send on paths that carry more: ZeroMQ takes in IP packets of up to 1,500 octets, whatever the path, and a
-/// repair has a router alert and, at worst, UDP in front of PGM.
+/// Octets of the longest TSDU to send on paths that carry more: ZeroMQ takes in IP packets of up to 1,500 octets, whatever the path, and at
+/// worst there is UDP in front of PGM, or a repair's router alert, and behind its header what late joiners and the first packet are told.
 ///
 /// ```
 /// # use pgmx::framing::zmq::tsdu_max;
-/// assert_eq!((tsdu_max([239, 192, 0, 1].into()), tsdu_max([0xFF15, 0, 0, 0, 0, 0, 0, 1].into())), (1444, 1420));
+/// assert_eq!((tsdu_max([239, 192, 0, 1].into()), tsdu_max([0xFF15, 0, 0, 0, 0, 0, 0, 1].into())), (1432, 1412));
 /// ```
 pub const fn tsdu_max(group: core::net::IpAddr) -> usize {
-    let [ip, alert] = if group.is_ipv4() { [20, 4] } else { [40, 8] };
-    let [udp, data_header] = [8, 24];
-    1500 - ip - alert - udp - data_header
+    let ip = if group.is_ipv4() { 20 } else { 40 };
+    // A router alert is shorter than UDP, and never beside it.
+    let [udp, data_header, options] = [8, 24, 16];
+    1500 - ip - udp - data_header - options
 }

@@ -6,6 +6,7 @@
 use core::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
+use super::drops::Drops;
 use super::plan::{Chance, SidePlan};
 use crate::frame::{Frame, Incoming, Outgoing, Pool};
 use crate::protocol::Rng;
@@ -125,6 +126,8 @@ pub(super) struct Lane<T> {
     behind: Vec<Behind<T>>,
     pub(super) ready: VecDeque<T>,
     pub(super) counts: FaultCounts,
+    /// Where losses are noted, if somebody wants to know.
+    pub(super) drops: Option<Drops>,
 }
 
 impl<T: Packet> Lane<T> {
@@ -140,6 +143,7 @@ impl<T: Packet> Lane<T> {
             behind: Vec::with_capacity(if hold == 0 { 0 } else { BEHIND_MAX }),
             ready: VecDeque::with_capacity(if hold == 0 { 0 } else { hold + 2 * BEHIND_MAX }),
             counts: FaultCounts::default(),
+            drops: None,
         }
     }
 
@@ -199,6 +203,9 @@ impl<T: Packet> Lane<T> {
         }
         self.counts.packets += 1;
         if self.loses(at_ns) {
+            if let Some(drops) = &self.drops {
+                drops.note(now, pool.bytes(packet.frame()));
+            }
             pool.put(packet.into_frame());
             return;
         }

@@ -4,12 +4,14 @@
 //! on what is sent. A feature for users and the simulator's bad network at once: what the simulator proves, it proves through this
 //! code. Frames that are held back stay owned by the link, in bounded number, and go back at [`Link::shut_down`].
 
+mod drops;
 mod lane;
 mod plan;
 
 use core::time::Duration;
 use std::os::fd::BorrowedFd;
 
+pub use drops::Drops;
 pub use lane::FaultCounts;
 use lane::Lane;
 pub use plan::{Burst, Chance, FaultPlan, PlanError, SidePlan};
@@ -58,6 +60,11 @@ impl<L: Link> Faults<L> {
     /// The link behind the faults.
     pub fn inner(&self) -> &L {
         &self.inner
+    }
+
+    /// Notes from now on which data was lost on its way in, and when: what it took to repair it can be told from that.
+    pub fn note_drops(&mut self) -> Drops {
+        self.receive.drops.get_or_insert_with(Drops::new).clone()
     }
 
     /// What was done to packets received.

@@ -5,6 +5,8 @@ use core::net::IpAddr;
 use super::*;
 use crate::frame::{Layout, To};
 use crate::link::memory::{Hub, MemoryLink};
+use crate::wire::build::{Content, DATA_HEADER_LEN, DataTemplate, DataType, Session};
+use crate::wire::{Gsi, Sqn, Tsi, checksum};
 
 struct Wire {
     a: Faults<MemoryLink>,
@@ -212,5 +214,52 @@ fn frames_that_are_held_back_go_home_at_the_end() {
     wire.send(500);
     wire.now = Time::from_nanos(1_000_000_000);
     assert!(wire.numbers().is_empty());
+    wire.finish();
+}
+
+/// A data packet of a session, as it is on the wire.
+fn odata(tsi: Tsi, sqn: u32) -> Vec<u8> {
+    let mut packet = vec![0; DATA_HEADER_LEN + 8];
+    let head = packet.first_chunk_mut().expect("a header");
+    let template = DataTemplate::new(&Session { tsi, data_port: 7500 });
+    template.plain(head, DataType::Odata, Content::Original, Sqn::new(sqn), Sqn::new(sqn), 8, checksum::sum(&[0; 8]));
+    packet
+}
+
+#[test]
+fn a_loss_is_told_once_with_its_time_and_only_to_who_asks_for_that_packet() {
+    let drops = Drops::new();
+    let [ours, other] = [7400, 7401].map(|port| Tsi { gsi: Gsi::from_host_name("drops"), port });
+    drops.note(Time::from_nanos(5), &odata(ours, 9));
+    drops.note(Time::from_nanos(6), b"no packet at all");
+    assert_eq!(drops.take(ours, Sqn::new(8)), None);
+    assert_eq!(drops.take(other, Sqn::new(9)), None);
+    assert_eq!(drops.take(ours, Sqn::new(9)), Some(Time::from_nanos(5)));
+    assert_eq!(drops.take(ours, Sqn::new(9)), None);
+    // The same place, a window later.
+    drops.note(Time::from_nanos(7), &odata(ours, 9));
+    drops.note(Time::from_nanos(8), &odata(ours, 9 + (1 << 16)));
+    assert_eq!(drops.take(ours, Sqn::new(9)), None);
+    assert_eq!(drops.take(ours, Sqn::new(9 + (1 << 16))), Some(Time::from_nanos(8)));
+}
+
+#[test]
+fn what_a_link_loses_on_its_way_in_is_noted_when_somebody_wants_to_know() {
+    let mut wire = Wire::new("drop=2");
+    let drops = wire.b.note_drops();
+    let tsi = Tsi { gsi: Gsi::from_host_name("drops"), port: 7400 };
+    wire.now = Time::from_nanos(77);
+    for sqn in 0..3 {
+        let mut frame = wire.pools[0].take().expect("a frame");
+        let packet = odata(tsi, sqn);
+        frame.set_range(300, packet.len() as u16);
+        wire.pools[0].bytes_mut(&mut frame).copy_from_slice(&packet);
+        let mut batch = TxBatch::new(1);
+        batch.push(Outgoing { frame, to: To::Unicast(IpAddr::from([10, 0, 0, 2])), router_alert: false });
+        wire.a.send(wire.now, &mut wire.pools[0], &mut batch).expect("memory never fails");
+    }
+    assert_eq!(wire.received().len(), 2);
+    let noted = [0, 1, 2].map(|sqn| drops.take(tsi, Sqn::new(sqn)));
+    assert_eq!(noted, [None, Some(Time::from_nanos(77)), None]);
     wire.finish();
 }

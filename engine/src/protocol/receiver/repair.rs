@@ -31,6 +31,8 @@ const FRAME_RETRY_NS: u64 = 100_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recent {
     repairs: [Repair; Self::KEPT],
+    /// When the last one came.
+    came_at: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +50,7 @@ impl Recent {
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { repairs: [Repair { sqn: Sqn::new(0), until: Time::ZERO, excused: 0 }; Self::KEPT] }
+        Self { repairs: [Repair { sqn: Sqn::new(0), until: Time::ZERO, excused: 0 }; Self::KEPT], came_at: Time::ZERO }
     }
 }
 
@@ -255,6 +257,7 @@ impl Session {
         }
         if self.repair_at_hand {
             count!(self, ctx, repaired_packets);
+            self.recent.came_at = ctx.now;
             // Asked for twice, nobody knows which NAK it answers; but not the last one, if it comes too soon for that.
             let (srtt, after) = (self.adapt.srtt_ns(), ctx.now.since(missing.asked_at));
             if missing.asks == 1 && missing.retries() == 0 {
@@ -276,13 +279,18 @@ impl Session {
     /// Feeds the figure and does what it says. Returns whether the SQN was given up.
     fn feed<S>(&mut self, sqn: Sqn, input: Input, ctx: &mut Ctx<'_, S>) -> bool {
         // RFC 3208 §15.3.2: who may not ask does not give up for want of an answer.
-        let retries = if self.silenced {
+        let mut retries = if self.silenced {
             Retries { ncf: u8::MAX, data: u8::MAX }
         } else {
             Retries { ncf: ctx.set.nak_ncf_retries, data: ctx.set.nak_data_retries }
         };
         let Some(window) = &mut self.window else { return false };
         let Some(missing) = window.missing_mut(sqn) else { return false };
+        if self.recent.came_at > missing.asked_at {
+            // RFC 3208 §6.3, conformance 96: the count is ours to choose. A source that has repaired others since is slow, not silent, and what
+            // it confirmed it still has.
+            retries.data = u8::MAX;
+        }
         let before = missing.state;
         let waits = matches!(before, State::WaitNcf | State::WaitData);
         let hurried = input == Input::Timer && waits && ctx.now < missing.tried_until;

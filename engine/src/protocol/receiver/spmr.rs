@@ -50,7 +50,7 @@ impl Session {
         }
     }
 
-    /// When a session that had SPMs is asked for another, because it expires if none comes.
+    /// When a session that had SPMs is asked for another, because it expires if none comes; not before SPMR_SPM_IVL is over.
     pub(super) fn ask_at(&self, set: &Settings) -> Time {
         let asks = self.spm.is_some() && self.ending.is_none() && self.spmr == Spmr::Idle;
         if asks && self.silence_asks < SILENCE_ASKS {
@@ -62,12 +62,8 @@ impl Session {
 
     /// An SPMR has left, ours or another receiver's: waits for what it brings.
     fn spmr_left(&mut self, set: &Settings, now: Time) {
-        self.spmr = if self.spm.is_some() {
-            self.silence_asks += 1;
-            Spmr::Idle
-        } else {
-            Spmr::Wait(now.plus(set.spmr_spm_ns))
-        };
+        self.silence_asks += u8::from(self.spm.is_some());
+        self.spmr = Spmr::Wait(now.plus(set.spmr_spm_ns));
     }
 
     pub(super) fn run_spmr<S>(&mut self, ctx: &mut Ctx<'_, S>) {
@@ -77,6 +73,8 @@ impl Session {
                 self.spmr = Spmr::BackOff(ctx.now.plus(ctx.rng.up_to(ctx.set.spmr_bo_ns)));
             }
             Spmr::BackOff(at) if ctx.now >= at => self.spmr = Spmr::Due,
+            // A session that had SPMs has its own times for the next one.
+            Spmr::Wait(at) if ctx.now >= at && self.spm.is_some() => self.spmr = Spmr::Idle,
             // RFC 3208 §13.5, conformance 112: SPMR_SPM_IVL is over: the procedure begins again.
             Spmr::Wait(at) if ctx.now >= at => {
                 self.spmr = Spmr::BackOff(ctx.now.plus(ctx.rng.up_to(ctx.set.spmr_bo_ns)));

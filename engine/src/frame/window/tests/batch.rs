@@ -261,6 +261,20 @@ fn a_corked_packet_that_is_full_goes_when_the_next_record_comes() {
 }
 
 #[test]
+fn no_length_is_so_long_that_a_corked_record_of_it_fits() {
+    let mut bench = Bench::new(4, BATCH);
+    cork(&mut bench.writer, b"one").expect("room");
+    // With its header such a record would have no octet, or one.
+    for len in [usize::MAX, usize::MAX - 1] {
+        let refused = bench.writer.publish_corked(len, |_| unreachable!("there is no such room"));
+        assert_eq!(refused, Err(ClaimError::TooLong { len, max: MAX - 2 }));
+        cork(&mut bench.writer, b"more").expect("room");
+    }
+    bench.writer.hand_over();
+    assert_eq!(bench.take().expect("a slot"), [&b"one"[..], b"more", b"more"]);
+}
+
+#[test]
 fn whatever_else_the_writer_does_comes_behind_what_is_corked() {
     let mut bench = Bench::new(8, BATCH);
     cork(&mut bench.writer, b"one").expect("room");

@@ -200,6 +200,20 @@ fn another_receivers_question_for_an_spm_stands_for_ours_and_a_source_that_has_s
     assert!(!bench.naked().is_empty() && bench.spmrs().is_empty());
 }
 
+/// RFC 3208 §13.5, conformance 112
+#[test]
+fn a_session_whose_expiry_is_short_is_asked_no_more_often_than_the_interval_allows() {
+    let mut config = plain();
+    config.expiry = Duration::from_millis(400);
+    config.spmr_bo_ivl = Duration::from_millis(10);
+    config.spmr_spm_ivl = Duration::from_millis(120);
+    let mut bench = joined(&config, 100);
+    bench.pass(399 * MS);
+    let at: Vec<u64> = bench.spmrs().iter().filter(|sent| sent.to == To::Unicast(SOURCE)).map(|sent| sent.at).collect();
+    assert_eq!(at.len(), 2, "at half of the time, and when the interval is over: {at:?}");
+    assert!(at[1] - at[0] >= 120 * MS, "{at:?}");
+}
+
 /// OpenPGM applications may name their data-source port, and then have the same TSI each time that they start.
 /// conformance 89
 #[test]

@@ -153,6 +153,39 @@ fn confirmed_but_not_repaired_is_asked_for_again_and_then_lost() {
     assert_eq!(bench.said(), [Said::Loss(101, 101, LossCause::NoRepair), Said::Data(102)]);
 }
 
+/// RFC 3208 §6.3, conformance 96
+#[test]
+fn a_source_that_repairs_slowly_is_asked_until_it_repairs_nothing_any_more() {
+    let mut config = plain();
+    config.nak_data_retries = 2;
+    let mut bench = joined(&config, 100);
+    bench.odata(131, 100);
+    let mut heard = 0;
+    let mut confirm = |bench: &mut Bench| {
+        let asked = bench.naked();
+        if heard < asked.len() {
+            bench.ncf(&asked[heard..]);
+        }
+        heard = asked.len();
+    };
+    // One in 300 ms, the newest first: the oldest waits for nine seconds.
+    for sqn in (102..131).rev() {
+        for _ in 0..3 {
+            bench.pass(100 * MS);
+            confirm(&mut bench);
+        }
+        bench.rdata(sqn, 100);
+    }
+    assert_eq!(bench.said(), [], "in order: all waits for 101");
+    for _ in 0..100 {
+        bench.pass(50 * MS);
+        confirm(&mut bench);
+    }
+    let rest = (102..=131).map(Said::Data);
+    let told: Vec<Said> = core::iter::once(Said::Loss(101, 101, LossCause::NoRepair)).chain(rest).collect();
+    assert_eq!(bench.said(), told);
+}
+
 /// RFC 3208 §6.3, conformance 97
 #[test]
 fn whoever_hears_of_it_again_while_waiting_for_data_waits_anew() {

@@ -2,14 +2,28 @@
 //!
 //! Written once, at the end. Values are microseconds, as is usual in such files.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
 
 use hdrhistogram::Histogram;
+
+use super::failure::Failure;
 
 /// Lines for each halving of the distance to 100 %: what HdrHistogram's own tools write.
 const TICKS: u32 = 5;
 /// Nanoseconds in a microsecond.
 const SCALE: f64 = 1_000.0;
+
+/// Writes a histogram of nanoseconds into a file of its own.
+pub(crate) fn write_file(histogram: &Histogram<u64>, path: &Path) -> Result<(), Failure> {
+    let written = File::create(path).and_then(|file| {
+        let mut file = BufWriter::new(file);
+        write(histogram, &mut file)?;
+        file.flush()
+    });
+    written.map_err(|error| Failure::error(format_args!("--hgrm: writing {}: {error}", path.display())))
+}
 
 /// Writes a histogram of nanoseconds.
 pub(crate) fn write(histogram: &Histogram<u64>, to: &mut impl Write) -> io::Result<()> {
