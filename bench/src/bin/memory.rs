@@ -26,9 +26,10 @@ const BAR_RATE: f64 = 12e6;
 const BAR_FLAT: f64 = 0.8;
 /// What receiving may cost with 100,000 packets missing, as a multiple of what it costs with none.
 const BAR_MISSING: f64 = 2.0;
-/// Windows of the first figure and of the sessions: the smallest in which a burst always finds room, since 100 of them take memory.
+/// Windows of the first figure and of the sessions: the smallest in which a burst nearly always finds room, since 100 of
+/// them take memory.
 const WINDOW: u32 = 4096;
-const SESSION_WINDOW: u32 = 1024;
+const SESSION_WINDOW: u32 = 2048;
 const SESSIONS: [u16; 3] = [1, 10, 100];
 const WINDOWS: [u32; 5] = [1 << 10, 1 << 14, 1 << 16, 1 << 18, 1 << 20];
 const MISSING: [u32; 3] = [0, 1000, 100_000];
