@@ -63,8 +63,12 @@ impl Recipe {
         let mut head = [0; HEAD];
         head[..8].copy_from_slice(&number.to_le_bytes());
         head[8..].copy_from_slice(&published_ns.to_le_bytes());
-        let seed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ published_ns.rotate_left(32) ^ len as u64;
-        Self { head, seed }
+        Self { head, seed: Self::seed(number, published_ns, len) }
+    }
+
+    #[inline]
+    fn seed(number: u64, published_ns: u64, len: usize) -> u64 {
+        number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ published_ns.rotate_left(32) ^ len as u64
     }
 
     /// Calls `each` with the octets that belong at `at` and behind, `len` in all, piece by piece, until it says no.
@@ -117,22 +121,28 @@ impl Generator {
     }
 
     /// Writes a piece of the next message, whose octets begin at `at`.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // small messages are made by the ten million
     pub(crate) fn fill(&self, published_ns: u64, len: usize, at: usize, to: &mut [u8]) {
-        let recipe = Recipe::new(self.number, published_ns, len);
         let wanted = to.len();
         if let Some((head, rest)) = to.split_first_chunk_mut::<HEAD>()
             && at == 0
             && wanted <= HEAD + BLOCK / 2
         {
-            // Small messages are made by the ten million. Word by word: sixteen octets that were just stored as two words are slow to load.
+            // Word by word: sixteen octets that were just stored as two words are slow to load.
             head[..8].copy_from_slice(&self.number.to_le_bytes());
             head[8..].copy_from_slice(&published_ns.to_le_bytes());
-            copy_octets(rest, &self.pattern.block(recipe.seed, 0, 0)[..wanted - HEAD]);
-            return;
+            let seed = Recipe::seed(self.number, published_ns, len);
+            copy_octets(rest, &self.pattern.block(seed, 0, 0)[..wanted - HEAD]);
+        } else {
+            self.fill_by_pieces(published_ns, len, at, to);
         }
-        let mut to = to;
-        recipe.pieces(&self.pattern, at, wanted, |piece| {
+    }
+
+    #[inline(never)]
+    fn fill_by_pieces(&self, published_ns: u64, len: usize, at: usize, mut to: &mut [u8]) {
+        let recipe = Recipe::new(self.number, published_ns, len);
+        recipe.pieces(&self.pattern, at, to.len(), |piece| {
             let (now, later) = core::mem::take(&mut to).split_at_mut(piece.len());
             now.copy_from_slice(piece);
             to = later;
