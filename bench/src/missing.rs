@@ -7,8 +7,8 @@ use pgmx::frame::{Incoming, Layout, PathFacts, Pool, TxBatch};
 use pgmx::protocol::config::Profile;
 use pgmx::protocol::receiver::{Order, Receiver, ReceiverConfig};
 use pgmx::time::Time;
-use pgmx::wire::build::{Content, DATA_HEADER_LEN, DataTemplate, DataType, Session};
-use pgmx::wire::{Gsi, Limits, Sqn, Tsi, checksum, parse};
+use pgmx::wire::build::{self, Content, DATA_HEADER_LEN, DataTemplate, DataType, Session, SpmOptions};
+use pgmx::wire::{Gsi, Limits, Spm, Sqn, Tsi, checksum, parse};
 
 use crate::memory::{BURST, PAYLOAD, Reader};
 
@@ -55,6 +55,7 @@ impl Fed {
             payload_sum: checksum::sum(&[0x5a; PAYLOAD]),
         };
         fed.turn(1, 1);
+        fed.tell();
         for done in (0..missing).step_by(BURST) {
             fed.turn(BURST.min((missing - done) as usize), 2);
         }
@@ -112,6 +113,19 @@ impl Fed {
         if !sqn.is_before(self.next) {
             self.next = sqn.next();
         }
+    }
+
+    /// Receives an SPM: before the first nobody is asked for anything.
+    fn tell(&mut self) {
+        let (sqn, trail, lead) = (Sqn::new(1), Sqn::new(0), self.next.prev());
+        let spm = Spm { sqn, trail, lead, path: SOURCE.into() };
+        let mut frame = self.pool.take().expect("every frame comes back");
+        frame.set_range(Layout::XDP_HEADROOM, 64);
+        let len = build::spm(self.pool.bytes_mut(&mut frame), &SESSION, &spm, &SpmOptions::default());
+        frame.set_range(Layout::XDP_HEADROOM, len.expect("room for an SPM") as u16);
+        let header = parse(self.pool.bytes(&frame), &Limits::default()).expect("a good packet");
+        let incoming = Incoming { frame, from: SOURCE.into(), to: GROUP.into() };
+        self.receiver.handle(self.now, &header, incoming, &mut self.pool, &mut self.reader);
     }
 
     /// Lets time pass: runs the timers, and sends what is to be sent. Returns how many packets that was.
