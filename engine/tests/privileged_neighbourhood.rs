@@ -228,9 +228,10 @@ fn talk_once(bench: &mut Bench) -> usize {
         bench.left.push(&odata(number, 500), To::Group(bench.group), false);
         bench.right.push(&odata(number, 500), To::Group(bench.group), false);
     }
-    bench.until("both batches", |bench| bench.right.arrived.len() >= 32 && bench.left.arrived.len() >= 32);
+    // The kernel's queue on the cable may be full of what the others say: then packets are lost.
+    let came = bench.until_mark().len();
     std::thread::sleep(Duration::from_micros(200));
-    bench.left.arrived.drain(..).count() + bench.right.arrived.drain(..).count()
+    bench.left.arrived.drain(..).count() + came
 }
 
 /// A socket that speaks a protocol of IP, dressed as one that has addresses.
