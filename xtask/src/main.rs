@@ -96,7 +96,7 @@ fn run(command: &str, words: Vec<String>) -> Result<bool, String> {
         }
         "test" => {
             // Without them the lanes themselves say what is missing.
-            if let Err(why) = setup::ensure_build_packages() {
+            if let Err(why) = setup::ensure_test_packages() {
                 println!("setup is not complete ({why})");
             }
             test::run(&root, Args::new(words))

@@ -76,14 +76,14 @@ pub(crate) fn run() -> Result<bool, String> {
     Ok(packages)
 }
 
-/// Installs what is missing for a build with the default features; quiet when nothing is.
-pub(crate) fn ensure_build_packages() -> Result<bool, String> {
-    install(&PACKAGES.iter().filter(|p| p.need == Need::Build).collect::<Vec<_>>(), false)
-}
-
-/// As [`ensure_build_packages`], with what the demo needs to run.
+/// Installs what is missing to build and run the demo; quiet when nothing is.
 pub(crate) fn ensure_demo_packages() -> Result<bool, String> {
     install(&PACKAGES.iter().filter(|p| p.need != Need::Test).collect::<Vec<_>>(), false)
+}
+
+/// As [`ensure_demo_packages`], with what the test lanes need.
+pub(crate) fn ensure_test_packages() -> Result<bool, String> {
+    install(&PACKAGES.iter().collect::<Vec<_>>(), false)
 }
 
 fn install(wanted: &[&Package], tell: bool) -> Result<bool, String> {

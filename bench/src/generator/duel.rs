@@ -122,7 +122,7 @@ pub fn measure(plan: &Plan, is_stopped: impl Fn() -> bool + Sync) -> Result<Outc
     let (fed, taken) = on_two_hosts(
         &[1; Who::ALL.len()],
         move |ports| feed(&ports, plan, &start, &is_ready, is_stopped),
-        move |ports| receive(&ports, plan, &started, &ready),
+        move |ports| receive(&ports, plan, &started, &ready, is_stopped),
     )?;
     // Who only saw the other go says nothing new.
     match (fed, taken) {
@@ -159,7 +159,13 @@ fn feed(
     Ok(())
 }
 
-fn receive(ports: &[Port], plan: &Plan, started: &Receiver<Arc<Round>>, ready: &Sender<()>) -> Result<Outcome, String> {
+fn receive(
+    ports: &[Port],
+    plan: &Plan,
+    started: &Receiver<Arc<Round>>,
+    ready: &Sender<()>,
+    is_stopped: impl Fn() -> bool,
+) -> Result<Outcome, String> {
     pin(plan.cores[1]).map_err(|error| format!("processor {}: {error}", plan.cores[1]))?;
     let open = |(who, port): (&Who, _)| who.open(port, &plan.course);
     let mut takers = Who::ALL.iter().zip(ports).map(open).collect::<Result<Vec<_>, _>>()?;
@@ -170,6 +176,10 @@ fn receive(ports: &[Port], plan: &Plan, started: &Receiver<Arc<Round>>, ready: &
         let Ok(round) = started.recv() else { break };
         ready.send(()).map_err(|_| GONE)?;
         let taken = take(&mut *takers[n], origin, &round, plan.course.time)?;
+        if is_stopped() {
+            // A signal ends the kernel's turn in its midst: what that had made and not yet handed over is nobody's loss.
+            break;
+        }
         figures.push(Figure { payload, who: Who::ALL[n], taken });
     }
     takers.into_iter().try_for_each(<dyn Taker>::close)?;
