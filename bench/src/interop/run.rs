@@ -5,13 +5,13 @@
 
 use std::io::{IsTerminal, Write, stderr};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use super::matrix::{Play, Row};
 use super::scene::{Scene, Talk};
-use super::{Program, Way, asks, ends, joint, late, transfer};
+use super::{Pace, Program, Way, asks, ends, joint, late, transfer};
 
 pub use super::scene::Programs;
 
@@ -111,11 +111,15 @@ pub fn play(cells: &[Cell], programs: &Programs, logs: &Path, jobs: usize) -> Ve
     let (all, next) = (cells.len(), AtomicUsize::new(0));
     let teller = Mutex::new(Teller { all, done: 0, line: stderr().is_terminal() });
     let played = Mutex::new(Vec::with_capacity(all));
+    // Who sends as fast as it can wants the machine for itself: beside others the receiver is not there when its ring fills.
+    let machine = RwLock::new(());
     // Programs die with the thread that began them, which is here for as long as it has one.
     std::thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, all.max(1)) {
             scope.spawn(|| {
                 while let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let alone = (cell.row.pace == Pace::Blast).then(|| machine.write());
+                    let _beside = alone.is_none().then(|| machine.read());
                     lock(&teller).begun(cell);
                     let cell = cell.clone().played(programs, logs);
                     lock(&teller).ended(&cell);
